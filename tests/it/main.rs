@@ -1,0 +1,1 @@
+//! Journeys of the whole product, one module each.
