@@ -18,7 +18,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT_ENCODING, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use hyper::header::{ACCEPT_ENCODING, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use hyper::{Method, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::pem::PemObject;
@@ -316,6 +316,7 @@ async fn exchange(stream: Box<dyn Stream>, request: Request, target: &Target) ->
     *outgoing.headers_mut() = request.headers;
     let headers = outgoing.headers_mut();
     headers.insert(HOST, target.authority.clone());
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     headers
         .entry(USER_AGENT)
