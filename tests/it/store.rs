@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use formgate::store::{
-    Batch, DeliveryState, Error, Expectation, NewDelivery, OpenError, Options, Put, Reopened, Scan, Settlement, Store,
-    Table, Verdict,
+    Batch, DeliveryState, Error, Expectation, NewDelivery, OpenError, Options, Put, Reopened, Scan,
+    Settlement, Store, Table, Verdict,
 };
 use tempfile::TempDir;
 
@@ -54,9 +54,11 @@ async fn one_conflict_in_a_group_fails_no_other_operation() {
         let store = store.clone();
         // Every key is wanted by two, and exactly one of them may have it.
         let key = (number / 2).to_be_bytes();
-        let batch = Batch::at(0)
-            .require(Table::Setting, key, Expectation::Absent)
-            .put(Put::new(Table::Setting, key, number.to_be_bytes()));
+        let batch = Batch::at(0).require(Table::Setting, key, Expectation::Absent).put(Put::new(
+            Table::Setting,
+            key,
+            number.to_be_bytes(),
+        ));
         commits.spawn(async move { store.commit(batch).await });
     }
     let results = commits.join_all().await;
@@ -71,7 +73,10 @@ async fn a_record_that_was_deleted_and_made_again_does_not_look_unchanged() {
     let put = || Put::new(Table::Setting, "a", "same");
     store.commit(Batch::at(0).put(put())).await.expect("a commit");
     let seen = store.get(Table::Setting, b"a").await.expect("a read").expect("a record").version;
-    store.commit(Batch::at(0).require(Table::Setting, "a", Expectation::Version(seen))).await.expect("unchanged");
+    store
+        .commit(Batch::at(0).require(Table::Setting, "a", Expectation::Version(seen)))
+        .await
+        .expect("unchanged");
     store.commit(Batch::at(0).delete(Table::Setting, "a")).await.expect("a commit");
     store.commit(Batch::at(0).put(put())).await.expect("a commit");
 
@@ -149,7 +154,9 @@ async fn a_delivery_whose_lease_expired_is_claimed_again_and_the_old_lease_chang
 async fn the_oldest_due_is_claimed_first_and_a_dead_one_only_after_it_was_reopened() {
     let folder = TempDir::new().expect("a folder");
     let store = open(folder.path());
-    let batch = [(1, 30), (2, 10), (3, 20)].into_iter().fold(Batch::at(0), |batch, (n, due)| batch.deliver(delivery(n, due)));
+    let batch = [(1, 30), (2, 10), (3, 20)]
+        .into_iter()
+        .fold(Batch::at(0), |batch, (n, due)| batch.deliver(delivery(n, due)));
     store.commit(batch).await.expect("a commit");
     let claimed = store.claim("crm", 100, 60, 2).await.expect("a claim");
     assert_eq!(claimed.iter().map(|delivery| delivery.key).collect::<Vec<_>>(), [[2; 16], [3; 16]]);
@@ -164,7 +171,11 @@ async fn the_oldest_due_is_claimed_first_and_a_dead_one_only_after_it_was_reopen
     assert_eq!(store.reopen([3; 16], 200, vec![]).await.expect("a reopen"), leased);
     assert_eq!(store.reopen([2; 16], 200, vec![]).await.expect("a reopen"), Reopened::Due);
     let again = store.delivery([2; 16]).await.expect("a read").expect("a delivery");
-    assert_eq!((again.state, again.attempt, again.lease), (DeliveryState::Due, 0, 1), "new budget, old fencing");
+    assert_eq!(
+        (again.state, again.attempt, again.lease),
+        (DeliveryState::Due, 0, 1),
+        "new budget, old fencing"
+    );
 }
 
 #[tokio::test]
@@ -172,7 +183,8 @@ async fn what_was_acknowledged_is_there_after_a_crash_and_what_was_leased_can_be
     let folder = TempDir::new().expect("a folder");
     let store = open(folder.path());
     for number in 0..50u8 {
-        let batch = Batch::at(0).put(Put::new(Table::Setting, [number], [number])).deliver(delivery(number, 0));
+        let batch =
+            Batch::at(0).put(Put::new(Table::Setting, [number], [number])).deliver(delivery(number, 0));
         store.commit(batch).await.expect("a commit");
     }
     let claimed = store.claim("crm", 0, i64::from(u32::MAX), 10).await.expect("a claim");
@@ -187,7 +199,9 @@ async fn what_was_acknowledged_is_there_after_a_crash_and_what_was_leased_can_be
         assert_eq!(value(&store, &[number]).await, Some(vec![number]));
     }
     let again = store.claim("crm", 1, 60, 10).await.expect("a claim");
-    let keys = |claimed: &[formgate::store::Delivery]| claimed.iter().map(|delivery| delivery.key).collect::<Vec<_>>();
+    let keys = |claimed: &[formgate::store::Delivery]| {
+        claimed.iter().map(|delivery| delivery.key).collect::<Vec<_>>()
+    };
     assert_eq!(keys(&again), keys(&claimed), "what was under way goes on first");
     assert!(again.iter().all(|delivery| delivery.unsettled == 2 && delivery.lease == 2));
 }
@@ -264,7 +278,8 @@ async fn more_than_the_queue_holds_is_refused_and_what_was_queued_is_done_althou
     for number in 0..2_000u32 {
         let put = Put::new(Table::Setting, number.to_be_bytes(), "");
         let mut commit = store.commit(Batch::at(0).put(put));
-        let polled = std::future::poll_fn(|context| std::task::Poll::Ready(commit.as_mut().poll(context))).await;
+        let polled =
+            std::future::poll_fn(|context| std::task::Poll::Ready(commit.as_mut().poll(context))).await;
         match polled {
             std::task::Poll::Pending => queued.push(number),
             std::task::Poll::Ready(Err(Error::Busy)) => refused += 1,

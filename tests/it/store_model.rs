@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use formgate::store::{
-    Batch, Delivery, DeliveryFilter, DeliveryState, Error, NewDelivery, Options, Reopened, Settlement, Store, Verdict,
+    Batch, Delivery, DeliveryFilter, DeliveryState, Error, NewDelivery, Options, Reopened, Settlement, Store,
+    Verdict,
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -132,13 +133,18 @@ async fn walk(steps: Vec<Step>) {
         match step {
             Step::Begin { key, destination, due_in_ms } => {
                 let due_at_ms = model.now_ms + due_in_ms;
-                let new =
-                    NewDelivery { key: [key; 16], submission: [key; 16], destination: name(destination), due_at_ms };
+                let new = NewDelivery {
+                    key: [key; 16],
+                    submission: [key; 16],
+                    destination: name(destination),
+                    due_at_ms,
+                };
                 model.begin(&new);
                 store.commit(Batch::at(model.now_ms).deliver(new)).await.expect("a commit");
             }
             Step::Claim { destination, limit } => {
-                let claimed = store.claim(&name(destination), model.now_ms, LEASE_MS, limit).await.expect("a claim");
+                let claimed =
+                    store.claim(&name(destination), model.now_ms, LEASE_MS, limit).await.expect("a claim");
                 assert_eq!(claimed, model.claim(&name(destination), limit));
             }
             Step::Renew { key, lease_back } => {
