@@ -58,7 +58,7 @@ fn reach_v6(address: Ipv6Addr) -> Reach {
         // publishes a service on one: refused also when what they carry is public.
         (0, 0, 0, 0, _, _) | (0x64, 0xff9b, ..) | (0x2002, ..) => Reach::Never,
         // Discard-only, IETF assignments with Teredo, documentation, segment routing.
-        (0x100, 0, 0, _, ..) | (0x2001, 0..=0x1ff, ..) | (0x2001, 0xdb8, ..) | (0x5f00, ..) => Reach::Never,
+        (0x100, 0, 0, ..) | (0x2001, 0..=0x1ff, ..) | (0x2001, 0xdb8, ..) | (0x5f00, ..) => Reach::Never,
         (0x3fff, b, ..) if b <= 0xfff => Reach::Never,
         // AWS metadata over IPv6 has a unique local address.
         (0xfd00, 0xec2, ..) => Reach::Never,

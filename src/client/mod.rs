@@ -17,9 +17,10 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
+use hyper::Uri;
 use hyper::body::Incoming;
+use hyper::client::conn::http1;
 use hyper::header::{ACCEPT_ENCODING, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
-use hyper::{Method, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
@@ -33,9 +34,12 @@ use url::{Host, Url};
 
 pub use self::address::{Reach, reach};
 pub use self::error::{Error, Fault, Sent};
+pub use hyper::{Method, StatusCode, header};
 
 /// Body bytes kept of a response unless the caller says otherwise.
 pub const DEFAULT_MAX_RESPONSE_BYTES: usize = 64 * 1024;
+/// What a response may send before its body.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// How long one address of a host may take to accept, so that the next one gets its turn.
 const MAX_CONNECT: Duration = Duration::from_secs(10);
 
@@ -304,8 +308,11 @@ async fn connect_any(addresses: &[IpAddr], port: u16) -> Result<TcpStream, Error
 }
 
 async fn exchange(stream: Box<dyn Stream>, request: Request, target: &Target) -> Result<Response, Error> {
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(Error::Exchange)?;
+    let (mut sender, connection) = http1::Builder::new()
+        .max_buf_size(MAX_HEAD_BYTES)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(Error::Exchange)?;
     // In its own future and not its own task, so that it ends with the call.
     let mut connection = std::pin::pin!(connection);
 

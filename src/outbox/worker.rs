@@ -153,8 +153,14 @@ impl Lane {
         if room == 0 {
             return Ok(latest_ms);
         }
-        for delivery in self.outbox.store.claim(destination, now_ms, LEASE_MS, room).await? {
+        let claimed = self.outbox.store.claim(destination, now_ms, LEASE_MS, room).await?;
+        let filled = claimed.len() >= room as usize;
+        for delivery in claimed {
             in_flight.spawn(self.clone().attempt(delivery, abandoned.clone()));
+        }
+        if filled {
+            // The first slot that gets free is the next reason to look.
+            return Ok(latest_ms);
         }
         let next_due_ms = self.outbox.store.next_due(destination).await?;
         Ok(next_due_ms.map_or(latest_ms, |due_ms| due_ms.min(latest_ms)))

@@ -7,9 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use formgate::client::{
-    AddressPolicy, Client, Error, Reach, Request, Resolve, Resolved, Response, Sent, reach,
+    AddressPolicy, Client, Error, Method, Reach, Request, Resolve, Resolved, Response, Sent, reach,
 };
-use hyper::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;

@@ -300,3 +300,19 @@ async fn more_than_the_queue_holds_is_refused_and_what_was_queued_is_done_althou
     let stored = store.scan(Table::Setting, scan).await.expect("a read").len();
     assert_eq!(stored, queued.len());
 }
+
+/// The positive control of the crash tests: a build that acknowledges before the commit is caught losing data.
+#[cfg(feature = "faults")]
+#[tokio::test]
+async fn a_store_told_to_acknowledge_early_loses_what_it_acknowledged() {
+    let folder = TempDir::new().expect("a folder");
+    let mut options = Options::new(folder.path());
+    options.faults.ack_early = true;
+    let store = Store::open_embedded(&options).expect("the store opens");
+    store.commit(Batch::at(0).put(Put::new(Table::Setting, "a", "1"))).await.expect("an early word");
+    let crashed = TempDir::new().expect("a folder");
+    for file in ["store.sqlite3", "store.sqlite3-wal"] {
+        std::fs::copy(folder.path().join(file), crashed.path().join(file)).expect("a copy");
+    }
+    assert_eq!(value(&open(crashed.path()), b"a").await, None);
+}

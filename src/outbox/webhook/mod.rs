@@ -5,14 +5,13 @@ mod shape;
 
 use std::sync::Arc;
 
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
-use hyper::{Method, StatusCode};
 use jiff::Timestamp;
 use url::Url;
 
 use super::destination::{Attempting, Call, Destination, Outcome};
 use super::ids::DestinationId;
-use crate::client::{AddressPolicy, Client, Error, Request};
+use crate::client::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use crate::client::{AddressPolicy, Client, Error, Method, Request, StatusCode};
 
 pub use self::shape::{Field, LeadFields, Shape, slug};
 

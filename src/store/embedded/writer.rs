@@ -4,6 +4,7 @@
 //! operation, syncs once, and only then answers. On any failure of the database it stops for good: after a failed sync
 //! nobody knows what is on the disk, and trying the sync again would be told "fine" without the data being there.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
@@ -59,10 +60,19 @@ impl Writer {
                 #[cfg(feature = "faults")]
                 faults,
             };
-            if let Err((operation, error)) = writing.run(&connection) {
-                let code = error.sqlite_error().map(|error| error.extended_code);
-                tracing::error!(operation, ?code, %error, "the store failed and has stopped");
-                fatal.send_replace(Some(Fatal { operation, code }));
+            // Whatever ends the thread, the process has to learn of it.
+            let ended = std::panic::catch_unwind(AssertUnwindSafe(|| writing.run(&connection)));
+            match ended {
+                Ok(Ok(())) => {}
+                Ok(Err((operation, error))) => {
+                    let code = error.sqlite_error().map(|error| error.extended_code);
+                    tracing::error!(operation, ?code, %error, "the store failed and has stopped");
+                    fatal.send_replace(Some(Fatal { operation, code }));
+                }
+                Err(_panic) => {
+                    tracing::error!("the store's writer panicked and has stopped");
+                    fatal.send_replace(Some(Fatal { operation: "panic", code: None }));
+                }
             }
         })?;
         Ok((Self { queue }, thread))

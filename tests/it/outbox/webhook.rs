@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use formgate::client::header::{HeaderMap, HeaderValue};
 use formgate::client::{AddressPolicy, Client};
 use formgate::outbox::{
     Call, DeliveryKey, Destination, Field, LeadFields, Outcome, Shape, SignWebhook, Verdict, Webhook, slug,
 };
-use hyper::header::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
