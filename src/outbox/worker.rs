@@ -22,14 +22,16 @@ use crate::store::{self, Delivery, Settlement};
 const MAX_IN_FLIGHT: usize = 8;
 const LEASE_MS: i64 = 60_000;
 const RENEW_MS: i64 = 20_000;
-const ATTEMPT_DEADLINE: Duration = Duration::from_secs(30);
+const ATTEMPT_DEADLINE_MS: i64 = 30_000;
 /// The longest a lane sleeps without looking.
 const MAX_SLEEP_MS: i64 = 60_000;
 /// How often expired records are deleted, and how many at a time.
 const PURGE_EVERY_MS: i64 = 60_000;
 const PURGE_LIMIT: u32 = 1_000;
 /// What is under way at a shutdown has so long to end.
-const DRAIN: Duration = Duration::from_secs(10);
+const DRAIN_MS: i64 = 10_000;
+/// How long an outcome is tried to be recorded; longer than any lease would be for nothing.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a busy store is given before it is asked again.
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
 /// An attempt that panics this often is poison.
@@ -133,11 +135,13 @@ impl Lane {
                 () = self.outbox.clock.sleep_until_ms(wake_at_ms), if room => {}
             }
         }
+        let give_up = self.outbox.clock.sleep_until_ms(self.outbox.clock.now_ms().saturating_add(DRAIN_MS));
         let drained = async { while in_flight.join_next().await.is_some() {} };
-        if tokio::time::timeout(DRAIN, drained).await.is_err() {
-            abandon.send_replace(true);
-            while in_flight.join_next().await.is_some() {}
+        tokio::select! {
+            () = drained => return,
+            () = give_up => { abandon.send_replace(true); }
         }
+        while in_flight.join_next().await.is_some() {}
     }
 
     /// Claims what is due into the free slots; says when to look again.
@@ -210,21 +214,23 @@ impl Lane {
         };
         let (destination, key, attempt) =
             (Arc::clone(&self.destination), DeliveryKey::from_bytes(delivery.key), delivery.attempt);
-        let deadline = Instant::now() + ATTEMPT_DEADLINE;
+        let deadline = Instant::now() + Duration::from_millis(ATTEMPT_DEADLINE_MS.unsigned_abs());
+        let mut overdue =
+            self.outbox.clock.sleep_until_ms(self.outbox.clock.now_ms().saturating_add(ATTEMPT_DEADLINE_MS));
         // A task of its own catches a panic; the set ends it when this future is dropped.
         let mut attempting = JoinSet::new();
         attempting.spawn(async move {
             let call = Call { submission: &submission, key, attempt, deadline };
-            tokio::time::timeout_at(deadline, destination.deliver(call)).await
+            destination.deliver(call).await
         });
         loop {
             let now_ms = self.outbox.clock.now_ms();
             tokio::select! {
                 ended = attempting.join_next() => return Some(match ended {
-                    Some(Ok(Ok(outcome))) => Ended::Outcome(outcome),
-                    Some(Ok(Err(_elapsed))) => Ended::Outcome(Outcome::retry("deadline", None, None)),
+                    Some(Ok(outcome)) => Ended::Outcome(outcome),
                     Some(Err(_)) | None => Ended::Crash,
                 }),
+                () = &mut overdue => return Some(Ended::Outcome(Outcome::retry("deadline", None, None))),
                 () = raised(&mut abandoned) => return Some(Ended::Abandoned),
                 () = self.outbox.clock.sleep_until_ms(now_ms.saturating_add(RENEW_MS)) => {
                     let until_ms = self.outbox.clock.now_ms().saturating_add(LEASE_MS);
@@ -295,7 +301,7 @@ impl Lane {
 
     /// Records the outcome. A busy store is asked again for as long as the lease is sure to be ours.
     async fn settle(&self, delivery: &Delivery, settlement: Settlement) {
-        let give_up = Instant::now() + ATTEMPT_DEADLINE;
+        let give_up = Instant::now() + SETTLE_PATIENCE;
         loop {
             match self.outbox.store.settle(delivery.key, delivery.lease, settlement.clone()).await {
                 Ok(()) => return,

@@ -5,9 +5,12 @@ mod webhook;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use formgate::outbox::{Accepted, Clock, DeliveryKey, Filter, Outcome, RetryPolicy, SubmissionId, Worker};
-use formgate::store::{DeliveryState, NewDelivery, Reopened, Table};
+use formgate::outbox::{
+    AcceptError, Accepted, Clock, DeliveryKey, Filter, Outcome, RetryPolicy, SubmissionId, Worker,
+};
+use formgate::store::{DeliveryFilter, DeliveryState, NewDelivery, Reopened, Table};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -170,13 +173,51 @@ async fn a_hanging_destination_holds_its_eight_slots_and_delays_no_other() {
     let working = home.work(&[Arc::clone(&hanging), Arc::clone(&well)]);
     home.until(|| well.started.load(Ordering::SeqCst) == 30).await;
     home.until(|| hanging.started.load(Ordering::SeqCst) == 8).await;
-    // Their leases are renewed for as long as they hang, so nobody claims them a second time.
-    for _ in 0..10 {
-        home.clock.advance(20_000);
-        home.pause().await;
-    }
+    let store = &home.store;
+    let leased_until = |at_ms| async move {
+        let filter = DeliveryFilter { state: Some(DeliveryState::Leased), ..DeliveryFilter::default() };
+        let leased = store.deliveries(filter, None, 100).await.expect("a read");
+        leased.len() == 8 && leased.iter().all(|delivery| delivery.due_at_ms == at_ms)
+    };
+    // A third of the lease later they are renewed; nobody can claim them a second time.
+    home.clock.advance(20_000);
+    let renewed_ms = home.clock.now_ms() + 60_000;
+    home.until_async(|| leased_until(renewed_ms)).await;
     assert_eq!(hanging.started.load(Ordering::SeqCst), 8);
+    // At the deadline the slots are free for the next ones.
+    home.clock.advance(10_000);
+    home.until(|| hanging.started.load(Ordering::SeqCst) == 16).await;
     working.kill();
+}
+
+#[tokio::test]
+async fn what_has_not_ended_ten_seconds_after_the_shutdown_is_given_back() {
+    let home = Home::new();
+    let hanging = home.destination("crm", Behaviour::Hangs);
+    home.outbox.accept(&submission(1), &[crm()], &[1; 32], vec![]).await.expect("accepted");
+    let working = home.work(&[Arc::clone(&hanging)]);
+    home.until(|| hanging.started.load(Ordering::SeqCst) == 1).await;
+    working.shutdown.send_replace(true);
+    home.pause().await;
+    assert!(!working.has_ended(), "it waits");
+    while !working.has_ended() {
+        home.clock.advance(10_000);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    working.stop().await;
+    let shown = home.outbox.show(submission(1).id).await.expect("a read").expect("a submission");
+    let delivery = &shown.deliveries[0];
+    assert_eq!(delivery.state, DeliveryState::Due);
+    assert_eq!(delivery.attempts[0].class, "abandoned");
+}
+
+#[tokio::test]
+async fn an_outbox_whose_store_has_stopped_accepts_nothing() {
+    let home = Home::new();
+    home.store.close().await.expect("a clean close");
+    let refused = home.outbox.accept(&submission(1), &[crm()], &[1; 32], vec![]).await;
+    assert_eq!(refused, Err(AcceptError::Unavailable));
+    assert_eq!(home.outbox.kept_reply(&[1; 32]).await, Err(AcceptError::Unavailable));
 }
 
 #[tokio::test]

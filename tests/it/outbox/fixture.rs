@@ -124,6 +124,10 @@ impl Working {
         tokio::time::timeout(PATIENCE, self.worker).await.expect("it ends").expect("no panic");
     }
 
+    pub fn has_ended(&self) -> bool {
+        self.worker.is_finished()
+    }
+
     pub fn kill(self) {
         self.worker.abort();
     }
@@ -182,6 +186,14 @@ impl Home {
     pub async fn until(&self, holds: impl Fn() -> bool) {
         let give_up = Instant::now() + PATIENCE;
         while !holds() {
+            assert!(Instant::now() < give_up, "it never came to hold");
+            self.pause().await;
+        }
+    }
+
+    pub async fn until_async<F: Future<Output = bool>>(&self, holds: impl Fn() -> F) {
+        let give_up = Instant::now() + PATIENCE;
+        while !holds().await {
             assert!(Instant::now() < give_up, "it never came to hold");
             self.pause().await;
         }
