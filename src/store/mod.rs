@@ -1,6 +1,6 @@
 //! What Formgate keeps: records in tables, deliveries under leases, and one way to change them.
 //!
-//! Invariant: [`Store::commit`] returns `Ok` only after everything in its [`Batch`] is in one committed transaction that
+//! Invariant: [`Backend::commit`] returns `Ok` only after everything in its [`Batch`] is in one committed transaction that
 //! was synced to disk. There is no weaker setting. What changes together is in one batch; nothing else is a transaction.
 //!
 //! [`Store`] is a cheap handle over a [`Backend`]; the embedded one (SQLite) is here, and the contract is written so that
