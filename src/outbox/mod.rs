@@ -1,1 +1,249 @@
-//! outbox
+//! The durable path of a submission: accepted in one batch, delivered at least once to every destination, visible always.
+//!
+//! Invariant: when [`Outbox::accept`] returns `Ok`, the submission, one delivery per destination, the audit entry and the
+//! kept reply are in one synced transaction. From then on each delivery is due, in flight, delivered or dead, never
+//! forgotten, and every attempt of it carries the same [`DeliveryKey`]. Bodies are sealed before they reach the store.
+//!
+//! Order between submissions is not promised; per destination the oldest due goes first. A destination that honours the
+//! key gets each submission once, any other at least once.
+
+mod clock;
+mod destination;
+mod history;
+mod ids;
+mod query;
+mod retry;
+mod submission;
+mod webhook;
+mod worker;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::audit;
+use crate::store::{self, Batch, Expectation, NewDelivery, Put, Store, Table};
+
+pub use self::clock::{Clock, Sleep, SystemClock};
+pub use self::destination::{Attempting, Call, Destination, Outcome, Verdict};
+pub use self::history::{Attempt, History};
+pub use self::ids::{DeliveryKey, DestinationId, InvalidDestinationId, SubmissionId};
+pub use self::query::{Cursor, DeliveryView, Export, Filter, InvalidCursor, Listed, Page, Shown};
+pub use self::retry::{Decision, RetryPolicy};
+pub use self::submission::{Answer, Contact, Form, Submission};
+pub use self::webhook::{Field, LeadFields, Shape, SignWebhook, Webhook, slug};
+pub use self::worker::Worker;
+
+/// How long a closing reply can be repeated.
+const REPLY_KEPT_MS: i64 = 24 * 3_600_000;
+/// Meta waits 10 s in all; a store that needs longer than this is as good as down.
+const ACCEPT_DEADLINE: Duration = Duration::from_secs(3);
+
+/// Seals submissions before they are stored. `crypto` implements it; the outbox never sees a key.
+pub trait SealBody: Send + Sync {
+    /// Seals bytes, bound to a context that has to be given again to open them.
+    fn seal(&self, context: &[u8], plaintext: &[u8]) -> Vec<u8>;
+    /// Opens what was sealed under the same context.
+    fn open(&self, context: &[u8], sealed: &[u8]) -> Result<Vec<u8>, Unsealable>;
+}
+
+/// Sealed bytes that cannot be opened: changed, or sealed under a key that is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the sealed bytes cannot be opened")]
+pub struct Unsealable;
+
+/// Why nothing was accepted, or why it is not known whether it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AcceptError {
+    /// Too much is queued; nothing of this was.
+    #[error("the outbox has more queued than it may hold")]
+    Busy,
+    /// The store failed or did not answer in time. A repeat is safe: it is recognised if this one was stored after all.
+    #[error("the outbox cannot store the submission now")]
+    Unavailable,
+}
+
+/// Why something of the outbox could not be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store refused.
+    #[error("the store refused")]
+    Store(#[from] store::Error),
+    /// A stored submission cannot be opened or decoded.
+    #[error("submission {id} cannot be read")]
+    Unreadable {
+        /// Which one.
+        id: SubmissionId,
+    },
+}
+
+/// A submission that is safe now.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// Its id: of the earlier one if this was a repeat.
+    pub submission: SubmissionId,
+    /// The reply to send: of the first time if this envelope was answered before.
+    pub reply: Vec<u8>,
+    /// Whether it was stored before.
+    pub repeated: bool,
+}
+
+impl std::fmt::Debug for Accepted {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Accepted")
+            .field("submission", &self.submission)
+            .field("repeated", &self.repeated)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The outbox; cheap to clone.
+#[derive(Clone)]
+pub struct Outbox {
+    store: Store,
+    seal: Arc<dyn SealBody>,
+    clock: Arc<dyn Clock>,
+    // Tells the workers of this process that something is due; what they miss they find by the due times.
+    wake: Arc<watch::Sender<()>>,
+}
+
+impl std::fmt::Debug for Outbox {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Outbox")
+    }
+}
+
+/// A closing reply and the submission it closed, as kept under the envelope's hash.
+#[derive(Serialize, Deserialize)]
+struct KeptReply {
+    submission: SubmissionId,
+    reply: Vec<u8>,
+}
+
+impl KeptReply {
+    fn put(&self, envelope: &[u8; 32], now_ms: i64) -> Put {
+        let value = postcard::to_stdvec(self).expect("an id and bytes always serialise");
+        Put::new(Table::Reply, *envelope, value).until(now_ms.saturating_add(REPLY_KEPT_MS))
+    }
+
+    fn repeat(value: &[u8]) -> Option<Accepted> {
+        let kept: Self = postcard::from_bytes(value).ok()?;
+        Some(Accepted { submission: kept.submission, reply: kept.reply, repeated: true })
+    }
+}
+
+impl Outbox {
+    /// The outbox over this store.
+    pub fn new(store: Store, seal: Arc<dyn SealBody>, clock: Arc<dyn Clock>) -> Self {
+        Self { store, seal, clock, wake: Arc::new(watch::Sender::new(())) }
+    }
+
+    /// Stores a submission with its deliveries, its audit entry and the reply to its envelope.
+    ///
+    /// The same envelope again gets the stored reply; the same submission in a new envelope gets the new reply, which is
+    /// kept too, and no new deliveries. Cancel safe in one direction: once polled it may be stored although the future
+    /// was dropped, and the repeat is recognised.
+    pub async fn accept(
+        &self,
+        submission: &Submission,
+        destinations: &[DestinationId],
+        envelope: &[u8; 32],
+        reply: Vec<u8>,
+    ) -> Result<Accepted, AcceptError> {
+        let accepting = self.accept_in_time(submission, destinations, envelope, reply);
+        let accepted = tokio::time::timeout(ACCEPT_DEADLINE, accepting)
+            .await
+            .unwrap_or(Err(AcceptError::Unavailable))?;
+        if !accepted.repeated {
+            self.wake.send_replace(());
+        }
+        Ok(accepted)
+    }
+
+    async fn accept_in_time(
+        &self,
+        submission: &Submission,
+        destinations: &[DestinationId],
+        envelope: &[u8; 32],
+        reply: Vec<u8>,
+    ) -> Result<Accepted, AcceptError> {
+        let now_ms = self.clock.now_ms();
+        let id = submission.id;
+        let kept = KeptReply { submission: id, reply };
+        let first = Batch::at(now_ms)
+            .require(Table::Reply, *envelope, Expectation::Absent)
+            .require(Table::Submission, id.to_bytes(), Expectation::Absent)
+            .put(kept.put(envelope, now_ms))
+            .put(Put::new(Table::Submission, id.to_bytes(), self.seal_submission(submission)?))
+            .put(query::timeline_put(submission, now_ms))
+            .put(audit::Event::ok(now_ms, "endpoint", "submission.accepted", id).put());
+        let first = destinations.iter().fold(first, |batch, destination| {
+            batch.deliver(NewDelivery {
+                key: DeliveryKey::of(id, destination).to_bytes(),
+                submission: id.to_bytes(),
+                destination: destination.as_str().to_owned(),
+                due_at_ms: now_ms,
+            })
+        });
+        match self.store.commit(first).await {
+            Ok(()) => return Ok(Accepted { submission: id, reply: kept.reply, repeated: false }),
+            Err(store::Error::Conflict { index: 0, existing: Some(record) }) => {
+                return KeptReply::repeat(&record.value).ok_or(AcceptError::Unavailable);
+            }
+            // The submission is there already, under another envelope: only the reply is new.
+            Err(store::Error::Conflict { index: 1, .. }) => {}
+            Err(error) => return Err(refusal(error)),
+        }
+        let again = Batch::at(now_ms)
+            .require(Table::Reply, *envelope, Expectation::Absent)
+            .put(kept.put(envelope, now_ms));
+        match self.store.commit(again).await {
+            Ok(()) => Ok(Accepted { submission: id, reply: kept.reply, repeated: true }),
+            Err(store::Error::Conflict { existing: Some(record), .. }) => {
+                KeptReply::repeat(&record.value).ok_or(AcceptError::Unavailable)
+            }
+            Err(error) => Err(refusal(error)),
+        }
+    }
+
+    /// The closing reply this envelope was given in the last 24 h, if any: to be looked up before its key is opened.
+    pub async fn kept_reply(&self, envelope: &[u8; 32]) -> Result<Option<Accepted>, AcceptError> {
+        let reading = tokio::time::timeout(ACCEPT_DEADLINE, self.store.get(Table::Reply, envelope));
+        let record = reading.await.map_err(|_elapsed| AcceptError::Unavailable)?.map_err(refusal)?;
+        let valid =
+            |record: &store::Record| record.expires_at_ms.is_none_or(|at_ms| at_ms > self.clock.now_ms());
+        Ok(record.filter(valid).and_then(|record| KeptReply::repeat(&record.value)))
+    }
+
+    fn seal_submission(&self, submission: &Submission) -> Result<Vec<u8>, AcceptError> {
+        // Only a time outside of jiff's years can fail here, and the endpoint takes its times from a clock.
+        let body = serde_json::to_vec(submission).map_err(|_time| AcceptError::Unavailable)?;
+        Ok(self.seal.seal(&context(submission.id), &body))
+    }
+
+    /// Reads a submission; `None` if there is none.
+    async fn read_submission(&self, id: SubmissionId) -> Result<Option<Submission>, Error> {
+        let Some(record) = self.store.get(Table::Submission, &id.to_bytes()).await? else { return Ok(None) };
+        let unreadable = || Error::Unreadable { id };
+        let body = self.seal.open(&context(id), &record.value).map_err(|_unsealable| unreadable())?;
+        serde_json::from_slice(&body).map(Some).map_err(|_damaged| unreadable())
+    }
+}
+
+/// Binds a sealed submission to its place, so that two cannot be swapped in the file.
+fn context(id: SubmissionId) -> Vec<u8> {
+    [b"formgate submission ".as_slice(), &id.to_bytes()].concat()
+}
+
+fn refusal(error: store::Error) -> AcceptError {
+    match error {
+        store::Error::Busy => AcceptError::Busy,
+        error => {
+            tracing::error!(error = &error as &dyn std::error::Error, "a submission could not be stored");
+            AcceptError::Unavailable
+        }
+    }
+}

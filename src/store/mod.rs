@@ -1,1 +1,143 @@
-//! store
+//! What Formgate keeps: records in tables, deliveries under leases, and one way to change them.
+//!
+//! Invariant: [`Backend::commit`] returns `Ok` only after everything in its [`Batch`] is in one committed transaction that
+//! was synced to disk. There is no weaker setting. What changes together is in one batch; nothing else is a transaction.
+//!
+//! [`Store`] is a cheap handle over a [`Backend`]; the embedded one (SQLite) is here, and the contract is written so that
+//! a shared one can pass the same tests: a batch is preconditions, puts and deletes with no code in between, lease
+//! operations have names, and time is always an argument. The store gives values no meaning: it neither seals nor reads
+//! them, and it knows no schedule and no retry policy.
+
+mod embedded;
+mod record;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+#[cfg(feature = "faults")]
+pub use embedded::FaultSwitches;
+pub use embedded::{MIN_SQLITE_VERSION, OpenError, Options};
+pub use record::{
+    Batch, Delivery, DeliveryFilter, DeliveryState, Expectation, NewDelivery, Precondition, Put, QueueDepth,
+    Record, Reopened, Scan, Settlement, Table, Verdict, Version,
+};
+
+/// Why an operation of the store was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The queue of writes is full, or no reader became free; nothing was queued, so the caller may try again.
+    #[error("the store has more work queued than it may hold")]
+    Busy,
+    /// The store has stopped, or stopped while this operation was queued; whether it was done is not known.
+    #[error("the store has stopped")]
+    Unavailable,
+    /// A precondition did not hold, so nothing of the batch was done.
+    #[error("precondition {index} of the batch does not hold")]
+    Conflict {
+        /// Which precondition, counted in the order of the batch.
+        index: usize,
+        /// What stands there instead, if anything.
+        existing: Option<Record>,
+    },
+    /// The lease named is no longer the valid one, so nothing was changed.
+    #[error("the lease is no longer valid")]
+    StaleLease,
+    /// A read failed.
+    #[error("the store could not be read")]
+    Read(#[source] rusqlite::Error),
+}
+
+/// Why the store stopped for good. The process must end: what a failed sync left on disk is only known after a restart.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the store failed at {operation} (SQLite code {code:?})")]
+pub struct Fatal {
+    /// What was being done.
+    pub operation: &'static str,
+    /// SQLite's extended result code, if the failure has one.
+    pub code: Option<i32>,
+}
+
+/// The future of one operation; boxed, so that a backend can stand behind a trait object.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
+
+/// What a store has to do. Every method that writes is atomic, durable when it returns `Ok`, and is carried out even if
+/// its future is dropped after the first poll.
+pub trait Backend: Send + Sync {
+    /// Applies a whole batch or nothing of it.
+    fn commit(&self, batch: Batch) -> Pending<'_, ()>;
+    /// Leases up to `limit` deliveries of a destination that are due, or whose lease ended, oldest first.
+    fn claim<'a>(
+        &'a self,
+        destination: &'a str,
+        now_ms: i64,
+        lease_ms: i64,
+        limit: u32,
+    ) -> Pending<'a, Vec<Delivery>>;
+    /// Prolongs a lease that is still the valid one, also after it ended if nobody has claimed the delivery since.
+    fn renew(&self, key: [u8; 16], lease: u64, until_ms: i64) -> Pending<'_, ()>;
+    /// Ends a lease with its outcome.
+    fn settle(&self, key: [u8; 16], lease: u64, settlement: Settlement) -> Pending<'_, ()>;
+    /// Makes a dead delivery due again with a new budget of attempts.
+    fn reopen(&self, key: [u8; 16], due_at_ms: i64, puts: Vec<Put>) -> Pending<'_, Reopened>;
+    /// Brings due times back that lie further ahead than any schedule goes, as after a clock that ran wrong.
+    fn clamp_due(&self, latest_ms: i64) -> Pending<'_, u64>;
+    /// Deletes up to `limit` records whose time is over.
+    fn purge_expired(&self, now_ms: i64, limit: u32) -> Pending<'_, u64>;
+    /// Reads one record, expired or not.
+    fn get<'a>(&'a self, table: Table, key: &'a [u8]) -> Pending<'a, Option<Record>>;
+    /// Reads records in the order of their keys.
+    fn scan(&self, table: Table, scan: Scan) -> Pending<'_, Vec<(Vec<u8>, Record)>>;
+    /// Reads one delivery.
+    fn delivery(&self, key: [u8; 16]) -> Pending<'_, Option<Delivery>>;
+    /// Reads deliveries in the order of their keys, after `cursor`.
+    fn deliveries(
+        &self,
+        filter: DeliveryFilter,
+        cursor: Option<[u8; 16]>,
+        limit: u32,
+    ) -> Pending<'_, Vec<Delivery>>;
+    /// When the next delivery of a destination is due or its lease ends.
+    fn next_due<'a>(&'a self, destination: &'a str) -> Pending<'a, Option<i64>>;
+    /// How many deliveries each destination has in each state.
+    fn depths(&self) -> Pending<'_, Vec<QueueDepth>>;
+    /// Becomes `Some` when the store has stopped for good.
+    fn fatal(&self) -> watch::Receiver<Option<Fatal>>;
+    /// Finishes what is queued, folds the log into the file and gives up the lock.
+    fn close(&self) -> Pending<'_, ()>;
+}
+
+/// The handle everybody holds.
+#[derive(Clone)]
+pub struct Store {
+    backend: Arc<dyn Backend>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Store")
+    }
+}
+
+impl Store {
+    /// Opens the embedded store, made on first use. Blocks on the disk: call it at start, or from a blocking task.
+    pub fn open_embedded(options: &Options) -> Result<Self, OpenError> {
+        Ok(Self { backend: Arc::new(embedded::Embedded::open(options)?) })
+    }
+
+    /// Stands on a backend made elsewhere.
+    #[must_use]
+    pub fn from_backend(backend: Arc<dyn Backend>) -> Self {
+        Self { backend }
+    }
+}
+
+impl std::ops::Deref for Store {
+    type Target = dyn Backend;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.backend
+    }
+}

@@ -1,1 +1,6 @@
 //! Journeys of the whole product, one module each.
+
+mod client;
+mod outbox;
+mod store;
+mod store_model;

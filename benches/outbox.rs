@@ -1,0 +1,181 @@
+//! How many submissions a second the outbox makes durable, and how long one takes, beside what RSA alone would allow.
+//!
+//! Each acceptance is one synced transaction of a submission, two deliveries, an audit entry and a kept reply. The second
+//! half has the worker deliver them at the same time. `cargo bench --bench outbox`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::encoding::AsDer;
+use aws_lc_rs::rsa::{
+    KeySize, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, OaepPublicEncryptingKey, PrivateDecryptingKey,
+};
+use formgate::outbox::{
+    Answer, Attempting, Call, Destination, DestinationId, Form, Outbox, Outcome, RetryPolicy, SealBody,
+    Submission, SubmissionId, SystemClock, Unsealable, Worker,
+};
+use formgate::store::{Options, Store};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+const MEASURED: Duration = Duration::from_secs(3);
+const CLIENTS: [usize; 3] = [1, 16, 64];
+
+struct Sealing(LessSafeKey);
+
+impl SealBody for Sealing {
+    fn seal(&self, context: &[u8], plaintext: &[u8]) -> Vec<u8> {
+        let nonce: [u8; 12] = rand::random();
+        let mut sealed = plaintext.to_vec();
+        let nonce_used = Nonce::assume_unique_for_key(nonce);
+        self.0.seal_in_place_append_tag(nonce_used, Aad::from(context), &mut sealed).expect("it seals");
+        [nonce.as_slice(), &sealed].concat()
+    }
+
+    fn open(&self, context: &[u8], sealed: &[u8]) -> Result<Vec<u8>, Unsealable> {
+        let (nonce, sealed) = sealed.split_first_chunk::<12>().ok_or(Unsealable)?;
+        let mut opened = sealed.to_vec();
+        let nonce = Nonce::assume_unique_for_key(*nonce);
+        let length =
+            self.0.open_in_place(nonce, Aad::from(context), &mut opened).map_err(|_forged| Unsealable)?.len();
+        opened.truncate(length);
+        Ok(opened)
+    }
+}
+
+struct Sink {
+    id: DestinationId,
+    delivered: AtomicUsize,
+}
+
+impl Destination for Sink {
+    fn id(&self) -> &DestinationId {
+        &self.id
+    }
+
+    fn deliver<'a>(&'a self, _call: Call<'a>) -> Attempting<'a> {
+        self.delivered.fetch_add(1, Ordering::Relaxed);
+        Box::pin(std::future::ready(Outcome::delivered(None)))
+    }
+}
+
+/// RSA-2048 OAEP openings a second on every core: no server that opens one envelope for each request is quicker.
+fn rsa_ceiling() -> f64 {
+    let key = PrivateDecryptingKey::generate(KeySize::Rsa2048).expect("a key");
+    let public = OaepPublicEncryptingKey::new(key.public_key()).expect("a key");
+    let mut ciphertext = vec![0; public.ciphertext_size()];
+    public.encrypt(&OAEP_SHA256_MGF1SHA256, &[7; 16], &mut ciphertext, None).expect("an envelope");
+    let pkcs8 = key.as_der().expect("the key as PKCS#8");
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let opened: usize = std::thread::scope(|scope| {
+        let open = || {
+            let key = PrivateDecryptingKey::from_pkcs8(pkcs8.as_ref()).expect("a key");
+            let key = OaepPrivateDecryptingKey::new(key).expect("a key");
+            let mut plaintext = vec![0; key.min_output_size()];
+            let (begun, mut opened) = (Instant::now(), 0);
+            while begun.elapsed() < MEASURED {
+                key.decrypt(&OAEP_SHA256_MGF1SHA256, &ciphertext, &mut plaintext, None).expect("it opens");
+                opened += 1;
+            }
+            opened
+        };
+        let threads: Vec<_> = (0..cores).map(|_| scope.spawn(open)).collect();
+        threads.into_iter().map(|thread| thread.join().expect("no panic")).sum()
+    });
+    opened as f64 / MEASURED.as_secs_f64()
+}
+
+fn submission() -> Submission {
+    let now_ms = jiff::Timestamp::now().as_millisecond();
+    let answer = |number: u32| Answer {
+        key: format!("question-{number}"),
+        question: format!("What do you say to question number {number}?"),
+        kind: "short_text".into(),
+        value: format!("Something of the usual length, number {number}").into(),
+        text: format!("Something of the usual length, number {number}"),
+        other: None,
+    };
+    Submission {
+        id: SubmissionId::new(Uuid::from_u128(rand::random())),
+        flow_id: "contact".into(),
+        flow_version: 1,
+        form: Form { tool: "typeform".into(), id: "lR6F4j".into(), title: "Contact".into() },
+        flow_token: "unused".into(),
+        contact: None,
+        started_at_ms: now_ms,
+        completed_at_ms: now_ms,
+        locale: "it".into(),
+        source: BTreeMap::new(),
+        hidden: BTreeMap::new(),
+        variables: BTreeMap::new(),
+        test: false,
+        linked_to: None,
+        ending: None,
+        answers: (0..8).map(answer).collect(),
+    }
+}
+
+async fn measure(clients: usize, delivering: bool, ceiling: f64) {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let store = Store::open_embedded(&Options::new(folder.path())).expect("the store opens");
+    let seal = Sealing(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &[7; 32]).expect("a key")));
+    let outbox = Outbox::new(store.clone(), Arc::new(seal), Arc::new(SystemClock::new()));
+    let ids = ["crm", "sheet"].map(|id| DestinationId::new(id).expect("an id"));
+    let sinks = ids.clone().map(|id| Arc::new(Sink { id, delivered: AtomicUsize::new(0) }));
+    let (shutdown, stop) = watch::channel(false);
+    let worker = delivering.then(|| {
+        let destinations = sinks.iter().map(|sink| Arc::clone(sink) as Arc<dyn Destination>).collect();
+        tokio::spawn(Worker::new(outbox.clone(), destinations, RetryPolicy::default()).run(stop))
+    });
+
+    let begun = Instant::now();
+    let mut accepting = tokio::task::JoinSet::new();
+    for _ in 0..clients {
+        let (outbox, ids) = (outbox.clone(), ids.clone());
+        accepting.spawn(async move {
+            let mut took = vec![];
+            while begun.elapsed() < MEASURED {
+                let (submission, asked) = (submission(), Instant::now());
+                outbox.accept(&submission, &ids, &rand::random(), vec![0; 512]).await.expect("accepted");
+                took.push(asked.elapsed());
+            }
+            took
+        });
+    }
+    let mut took = accepting.join_all().await.concat();
+    let rate = took.len() as f64 / begun.elapsed().as_secs_f64();
+    took.sort_unstable();
+    let percentile =
+        |percent: usize| took.get(took.len() * percent / 100).map_or(0.0, |took| took.as_secs_f64() * 1e3);
+    let delivered: usize = sinks.iter().map(|sink| sink.delivered.load(Ordering::Relaxed)).sum();
+    println!(
+        "{clients:>7} {:>10} {rate:>10.0} {:>8.2} {:>8.2} {:>10.2} {delivered:>10}",
+        if delivering { "yes" } else { "no" },
+        percentile(50),
+        percentile(99),
+        rate / ceiling,
+    );
+    shutdown.send_replace(true);
+    if let Some(worker) = worker {
+        worker.await.expect("no panic");
+    }
+    store.close().await.expect("a clean close");
+}
+
+fn main() {
+    let ceiling = rsa_ceiling();
+    println!("RSA-2048 OAEP alone, all cores: {ceiling:.0}/s");
+    println!(
+        "{:>7} {:>10} {:>10} {:>8} {:>8} {:>10} {:>10}",
+        "clients", "delivering", "accepts/s", "p50 ms", "p99 ms", "of ceiling", "delivered"
+    );
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    for delivering in [false, true] {
+        for clients in CLIENTS {
+            runtime.block_on(measure(clients, delivering, ceiling));
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! What a destination has to do; webhooks are here, form tools implement it in `connector`.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use tokio::time::Instant;
+
+use super::ids::{DeliveryKey, DestinationId};
+use super::submission::Submission;
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// What it means for the delivery.
+    pub verdict: Verdict,
+    /// A short constant name for metrics and the attempt log.
+    pub class: &'static str,
+    /// The destination's HTTP status, if there was one.
+    pub status: Option<u16>,
+}
+
+/// What an attempt means for the delivery. The destination decides it by its tool's own table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The destination has the submission.
+    Delivered,
+    /// It may work later.
+    Retry {
+        /// The wait that the destination asked for.
+        after_ms: Option<i64>,
+    },
+    /// It will not work however often it is tried: dead, until somebody changes something and replays.
+    Refused {
+        /// Why, in words for the operator; no answers in it.
+        reason: String,
+    },
+}
+
+impl Outcome {
+    /// Delivered with this status.
+    #[must_use]
+    pub fn delivered(status: Option<u16>) -> Self {
+        Self { verdict: Verdict::Delivered, class: "delivered", status }
+    }
+
+    /// To be tried again.
+    #[must_use]
+    pub fn retry(class: &'static str, status: Option<u16>, after_ms: Option<i64>) -> Self {
+        Self { verdict: Verdict::Retry { after_ms }, class, status }
+    }
+
+    /// Never to be tried again by itself.
+    #[must_use]
+    pub fn refused(class: &'static str, status: Option<u16>, reason: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Refused { reason: reason.into() }, class, status }
+    }
+}
+
+/// One attempt: everything a destination needs for it.
+#[derive(Debug, Clone, Copy)]
+pub struct Call<'a> {
+    /// What to deliver.
+    pub submission: &'a Submission,
+    /// The idempotency key, the same at every attempt.
+    pub key: DeliveryKey,
+    /// Which attempt this is; the first is 1.
+    pub attempt: u32,
+    /// When the attempt must be over.
+    pub deadline: Instant,
+}
+
+/// The future of one attempt.
+pub type Attempting<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
+
+/// Somewhere submissions go.
+pub trait Destination: Send + Sync {
+    /// Its configured name.
+    fn id(&self) -> &DestinationId;
+
+    /// Attempts a delivery. The future may be dropped at the deadline; a panic counts as a crash of this delivery and
+    /// hurts no other.
+    fn deliver<'a>(&'a self, call: Call<'a>) -> Attempting<'a>;
+}

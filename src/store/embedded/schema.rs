@@ -1,0 +1,81 @@
+//! The tables on disk, and how an older file is brought up to date.
+
+use rusqlite::Connection;
+
+/// Each entry brings the file from its index to the next `user_version`. Only ever append.
+const MIGRATIONS: &[&str] = &["
+    -- One physical table for all record tables, so that a new one needs no migration. The version is the row id:
+    -- AUTOINCREMENT never uses one twice, also after a delete.
+    CREATE TABLE record (
+        version INTEGER PRIMARY KEY AUTOINCREMENT,
+        tbl INTEGER NOT NULL,
+        key BLOB NOT NULL,
+        expires_at_ms INTEGER,
+        value BLOB NOT NULL,
+        UNIQUE (tbl, key)
+    ) STRICT;
+    CREATE INDEX record_expiry ON record (expires_at_ms) WHERE expires_at_ms IS NOT NULL;
+    -- due_at_ms is also the end of the lease, so a process that died needs no search for orphans.
+    CREATE TABLE delivery (
+        id INTEGER PRIMARY KEY,
+        key BLOB NOT NULL UNIQUE,
+        submission BLOB NOT NULL,
+        destination TEXT NOT NULL,
+        state INTEGER NOT NULL,
+        due_at_ms INTEGER NOT NULL,
+        attempt INTEGER NOT NULL,
+        lease INTEGER NOT NULL,
+        unsettled INTEGER NOT NULL,
+        history BLOB NOT NULL
+    ) STRICT;
+    CREATE INDEX delivery_open ON delivery (destination, due_at_ms) WHERE state < 2;
+    CREATE INDEX delivery_state ON delivery (destination, state);
+    CREATE INDEX delivery_submission ON delivery (submission);
+"];
+
+/// The schema this program writes.
+pub(super) const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;
+
+/// Marks the file as ours (`file(1)` shows it): "FMGT".
+const APPLICATION_ID: i64 = 0x464d_4754;
+
+/// Sets what must hold for the writing connection. Not one of these is configurable: `synchronous=NORMAL` alone loses
+/// acknowledged submissions when the power fails.
+pub(super) fn prepare_writer(connection: &Connection) -> rusqlite::Result<()> {
+    // Only has an effect before the first table exists.
+    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    // macOS answers a plain fsync before the drive has the data.
+    connection.pragma_update(None, "fullfsync", true)?;
+    connection.pragma_update(None, "checkpoint_fullfsync", true)?;
+    connection.pragma_update(None, "secure_delete", true)?;
+    connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
+    prepare_any(connection)
+}
+
+/// Sets what must hold for every connection.
+pub(super) fn prepare_any(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.pragma_update(None, "mmap_size", 0)?;
+    connection.busy_timeout(std::time::Duration::from_secs(5))
+}
+
+/// The schema version of the file; 0 for a new one.
+pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// Applies what the file does not have yet, each step in its own transaction.
+pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+    let from = usize::try_from(version(connection)?).unwrap_or(usize::MAX);
+    for (index, migration) in MIGRATIONS.iter().enumerate().skip(from) {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(migration)?;
+        transaction.pragma_update(None, "user_version", (index + 1) as i64)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}

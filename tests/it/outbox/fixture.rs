@@ -1,0 +1,290 @@
+//! An outbox on a real file with a clock in the test's hand and destinations that behave as told.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use formgate::outbox::{
+    Answer, Attempting, Call, Clock, Contact, DeliveryKey, Destination, DestinationId, Form, Outbox, Outcome,
+    RetryPolicy, SealBody, Sleep, Submission, SubmissionId, Unsealable, Worker,
+};
+use formgate::store::{DeliveryState, Options, Store};
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+/// How long anything here may take in real time.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// 2026-11-24T12:00:00Z.
+const START_MS: i64 = 1_795_521_600_000;
+
+/// Time that stands still until it is advanced.
+pub struct ManualClock(watch::Sender<i64>);
+
+impl ManualClock {
+    pub fn advance(&self, by_ms: i64) {
+        self.0.send_modify(|now_ms| *now_ms += by_ms);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now_ms(&self) -> i64 {
+        *self.0.borrow()
+    }
+
+    fn sleep_until_ms(&self, at_ms: i64) -> Sleep<'_> {
+        let mut now = self.0.subscribe();
+        Box::pin(async move { drop(now.wait_for(|now_ms| *now_ms >= at_ms).await) })
+    }
+}
+
+/// Not a cipher: enough to see that the outbox seals, and under which context.
+pub struct Inverting;
+
+impl SealBody for Inverting {
+    fn seal(&self, context: &[u8], plaintext: &[u8]) -> Vec<u8> {
+        [context, plaintext].concat().iter().map(|byte| !byte).collect()
+    }
+
+    fn open(&self, context: &[u8], sealed: &[u8]) -> Result<Vec<u8>, Unsealable> {
+        let opened: Vec<u8> = sealed.iter().map(|byte| !byte).collect();
+        opened.strip_prefix(context).map(<[u8]>::to_vec).ok_or(Unsealable)
+    }
+}
+
+#[derive(Clone)]
+pub enum Behaviour {
+    Answers(Outcome),
+    Hangs,
+    PanicsOn(SubmissionId),
+    WaitsFor(watch::Receiver<bool>),
+}
+
+impl Behaviour {
+    pub fn delivers() -> Self {
+        Self::Answers(Outcome::delivered(Some(200)))
+    }
+
+    pub fn answers(outcome: Outcome) -> Self {
+        Self::Answers(outcome)
+    }
+}
+
+pub struct Puppet {
+    pub id: DestinationId,
+    pub calls: Mutex<Vec<(SubmissionId, DeliveryKey, u32)>>,
+    pub started: AtomicUsize,
+    behaviour: Mutex<Behaviour>,
+}
+
+impl Puppet {
+    pub fn behave(&self, behaviour: Behaviour) {
+        *self.behaviour.lock().expect("a behaviour") = behaviour;
+    }
+}
+
+impl Destination for Puppet {
+    fn id(&self) -> &DestinationId {
+        &self.id
+    }
+
+    fn deliver<'a>(&'a self, call: Call<'a>) -> Attempting<'a> {
+        Box::pin(async move {
+            self.calls.lock().expect("calls").push((call.submission.id, call.key, call.attempt));
+            self.started.fetch_add(1, Ordering::SeqCst);
+            let behaviour = self.behaviour.lock().expect("a behaviour").clone();
+            match behaviour {
+                Behaviour::Answers(outcome) => outcome,
+                Behaviour::Hangs => std::future::pending().await,
+                Behaviour::PanicsOn(id) if id == call.submission.id => panic!("poison, as the test wants it"),
+                Behaviour::PanicsOn(_) => Outcome::delivered(None),
+                Behaviour::WaitsFor(mut released) => {
+                    drop(released.wait_for(|released| *released).await);
+                    Outcome::delivered(None)
+                }
+            }
+        })
+    }
+}
+
+/// A running worker.
+pub struct Working {
+    pub shutdown: watch::Sender<bool>,
+    worker: JoinHandle<()>,
+}
+
+impl Working {
+    pub async fn stop(self) {
+        self.shutdown.send_replace(true);
+        tokio::time::timeout(PATIENCE, self.worker).await.expect("it ends").expect("no panic");
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.worker.is_finished()
+    }
+
+    pub fn kill(self) {
+        self.worker.abort();
+    }
+}
+
+/// An outbox and all it stands on.
+pub struct Home {
+    pub folder: TempDir,
+    pub clock: Arc<ManualClock>,
+    pub store: Store,
+    pub outbox: Outbox,
+}
+
+impl Home {
+    pub fn new() -> Self {
+        Self::at(TempDir::new().expect("a folder"), Arc::new(ManualClock(watch::Sender::new(START_MS))))
+    }
+
+    fn at(folder: TempDir, clock: Arc<ManualClock>) -> Self {
+        let store = Store::open_embedded(&Options::new(folder.path())).expect("the store opens");
+        let outbox = Outbox::new(store.clone(), Arc::new(Inverting), Arc::<ManualClock>::clone(&clock));
+        Self { folder, clock, store, outbox }
+    }
+
+    /// What another process finds after this one died on the spot.
+    pub fn crash(&self) -> Self {
+        let folder = TempDir::new().expect("a folder");
+        for file in ["store.sqlite3", "store.sqlite3-wal"] {
+            std::fs::copy(self.folder.path().join(file), folder.path().join(file)).expect("a copy");
+        }
+        Self::at(folder, Arc::clone(&self.clock))
+    }
+
+    pub fn destination(&self, id: &str, behaviour: Behaviour) -> Arc<Puppet> {
+        Arc::new(Puppet {
+            id: DestinationId::new(id).expect("an id"),
+            calls: Mutex::default(),
+            started: AtomicUsize::new(0),
+            behaviour: Mutex::new(behaviour),
+        })
+    }
+
+    pub fn work<D: Destination + 'static>(&self, destinations: &[Arc<D>]) -> Working {
+        let destinations =
+            destinations.iter().map(|destination| Arc::clone(destination) as Arc<dyn Destination>);
+        let worker = Worker::new(self.outbox.clone(), destinations.collect(), RetryPolicy::default());
+        let (shutdown, stop) = watch::channel(false);
+        Working { shutdown, worker: tokio::spawn(worker.run(stop)) }
+    }
+
+    /// Gives the worker's tasks a moment.
+    pub async fn pause(&self) {
+        sleep(Duration::from_millis(5)).await;
+    }
+
+    pub async fn until(&self, holds: impl Fn() -> bool) {
+        let give_up = Instant::now() + PATIENCE;
+        while !holds() {
+            assert!(Instant::now() < give_up, "it never came to hold");
+            self.pause().await;
+        }
+    }
+
+    pub async fn until_async<F: Future<Output = bool>>(&self, holds: impl Fn() -> F) {
+        let give_up = Instant::now() + PATIENCE;
+        while !holds().await {
+            assert!(Instant::now() < give_up, "it never came to hold");
+            self.pause().await;
+        }
+    }
+
+    pub async fn until_state(&self, key: [u8; 16], state: DeliveryState) {
+        let give_up = Instant::now() + PATIENCE;
+        while self.store.delivery(key).await.expect("a read").map(|delivery| delivery.state) != Some(state) {
+            assert!(Instant::now() < give_up, "it never became {state:?}");
+            self.pause().await;
+        }
+    }
+
+    /// Waits until the deliveries of a submission, by destination, are in these states.
+    pub async fn settled(&self, id: SubmissionId, states: &[DeliveryState]) {
+        self.wait_for(id, states, 0).await;
+    }
+
+    /// The same, while time goes on.
+    pub async fn settled_in_time(&self, id: SubmissionId, states: &[DeliveryState]) {
+        self.wait_for(id, states, 1_800_000).await;
+    }
+
+    async fn wait_for(&self, id: SubmissionId, states: &[DeliveryState], step_ms: i64) {
+        let give_up = Instant::now() + PATIENCE;
+        loop {
+            let shown = self.outbox.show(id).await.expect("a read").expect("a submission");
+            let mut found: Vec<_> =
+                shown.deliveries.iter().map(|view| (&view.destination, view.state)).collect();
+            found.sort_by_key(|(destination, _)| *destination);
+            if found.iter().map(|(_, state)| *state).eq(states.iter().copied()) {
+                return;
+            }
+            assert!(Instant::now() < give_up, "{found:?}");
+            // Only while nothing is under way: a lease must not run out because the test is quicker than the worker.
+            if found.iter().all(|(_, state)| *state != DeliveryState::Leased) {
+                self.clock.advance(step_ms);
+            }
+            self.pause().await;
+        }
+    }
+}
+
+pub fn crm() -> DestinationId {
+    DestinationId::new("crm").expect("an id")
+}
+
+pub trait SubmissionExt {
+    fn anonymous(self) -> Self;
+}
+
+impl SubmissionExt for Submission {
+    /// As little as a submission can hold.
+    fn anonymous(mut self) -> Self {
+        (self.contact, self.linked_to, self.ending) = (None, None, None);
+        self.source.clear();
+        self.hidden.clear();
+        self.variables.clear();
+        self
+    }
+}
+
+pub fn answer(key: &str, question: &str, kind: &str, value: serde_json::Value, text: &str) -> Answer {
+    let [key, question, kind, text] = [key, question, kind, text].map(str::to_owned);
+    Answer { key, question, kind, value, text, other: None }
+}
+
+pub fn submission(number: u8) -> Submission {
+    let text = |text: &str| text.to_owned();
+    Submission {
+        id: SubmissionId::new(Uuid::new_v8([number; 16])),
+        flow_id: text("contact"),
+        flow_version: 3,
+        form: Form { tool: text("typeform"), id: text("lR6F4j"), title: text("Contact") },
+        flow_token: text("token-canary"),
+        contact: Some(Contact { phone: Some(text("+393331234567")), user_id: None }),
+        started_at_ms: START_MS,
+        completed_at_ms: START_MS + 61_234,
+        locale: text("it"),
+        source: BTreeMap::from([(text("campaign"), text("autumn"))]),
+        hidden: BTreeMap::from([(text("ref"), text("42"))]),
+        variables: BTreeMap::from([(text("score"), json!(7))]),
+        test: false,
+        linked_to: Some(SubmissionId::new(Uuid::new_v8([255; 16]))),
+        ending: Some(text("default")),
+        answers: vec![
+            answer("q1", "Your name?", "short_text", json!("Ada Lovelace"), "Ada Lovelace"),
+            answer("q2", "E-mail", "email", json!("ada@example.com"), "ada@example.com"),
+            answer("q3", "Colours", "multiple_choice", json!(["r", "g"]), "Red, Green"),
+            answer("q4", "How many?", "number", json!(3), "3"),
+            answer("q5", "Agree?", "yes_no", json!(true), "Yes"),
+        ],
+    }
+}
