@@ -1,3 +1,4 @@
 //! The Flow JSON side: what Meta allows, expressions, and the validator. Pure.
 
+pub mod expression;
 pub mod limits;
