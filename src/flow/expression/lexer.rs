@@ -71,17 +71,22 @@ impl<'a> Lexer<'a> {
                 let digits = self.take_while(|c| c.is_ascii_alphanumeric() || c == '.' || c == '_');
                 match digits.parse::<f64>() {
                     // Rust also reads `1e5`, `1.` and `1_0` is refused by it; Meta's grammar has digits and one point.
-                    Ok(number) if digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') && !digits.ends_with('.') => {
+                    Ok(number)
+                        if digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+                            && !digits.ends_with('.') =>
+                    {
                         Ok(Kind::Literal(Literal::Number(number)))
                     }
                     _ => Err(SyntaxError::InvalidNumber { column }),
                 }
             }
-            c if c.is_alphabetic() || c == '_' => match self.take_while(|c| c.is_alphanumeric() || c == '_') {
-                "true" => Ok(Kind::Literal(Literal::Boolean(true))),
-                "false" => Ok(Kind::Literal(Literal::Boolean(false))),
-                word => Err(SyntaxError::UnknownWord { word: word.to_owned(), column }),
-            },
+            c if c.is_alphabetic() || c == '_' => {
+                match self.take_while(|c| c.is_alphanumeric() || c == '_') {
+                    "true" => Ok(Kind::Literal(Literal::Boolean(true))),
+                    "false" => Ok(Kind::Literal(Literal::Boolean(false))),
+                    word => Err(SyntaxError::UnknownWord { word: word.to_owned(), column }),
+                }
+            }
             _ => self.operator(first),
         }
     }
@@ -108,7 +113,9 @@ impl<'a> Lexer<'a> {
             Operator::Divide,
             Operator::Remainder,
         ];
-        if let Some(operator) = OPERATORS.into_iter().find(|operator| self.rest.starts_with(operator.as_str())) {
+        if let Some(operator) =
+            OPERATORS.into_iter().find(|operator| self.rest.starts_with(operator.as_str()))
+        {
             return Ok(self.symbol(operator.as_str().len(), Kind::Operator(operator)));
         }
         if first == '!' {

@@ -183,7 +183,9 @@ impl fmt::Display for Reference {
         match self {
             Self::Data(path) => write!(formatter, "${{data.{}}}", path.join(".")),
             Self::Form(name) => write!(formatter, "${{form.{name}}}"),
-            Self::ScreenData { screen, path } => write!(formatter, "${{screen.{screen}.data.{}}}", path.join(".")),
+            Self::ScreenData { screen, path } => {
+                write!(formatter, "${{screen.{screen}.data.{}}}", path.join("."))
+            }
             Self::ScreenForm { screen, name } => write!(formatter, "${{screen.{screen}.form.{name}}}"),
         }
     }
@@ -236,10 +238,14 @@ impl Text {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum TextError {
     /// `${…}` that names nothing.
-    #[error("a reference is ${{data.field}}, ${{form.name}}, ${{screen.ID.data.field}} or ${{screen.ID.form.name}}")]
+    #[error(
+        "a reference is ${{data.field}}, ${{form.name}}, ${{screen.ID.data.field}} or ${{screen.ID.form.name}}"
+    )]
     Malformed,
     /// A reference inside other text.
-    #[error("a reference must be the whole value; to join it with text write `'text ' ${{data.field}}` in backticks")]
+    #[error(
+        "a reference must be the whole value; to join it with text write `'text ' ${{data.field}}` in backticks"
+    )]
     Mixed,
     /// A bad expression.
     #[error("{0}")]
@@ -327,9 +333,13 @@ mod tests {
 
     #[test]
     fn references_are_read_and_written_the_same() {
-        for text in
-            ["${data.a}", "${data.a.b.c}", "${form.first_name}", "${screen.START.data.x.y}", "${screen.START.form.q_1}"]
-        {
+        for text in [
+            "${data.a}",
+            "${data.a.b.c}",
+            "${form.first_name}",
+            "${screen.START.data.x.y}",
+            "${screen.START.form.q_1}",
+        ] {
             let reference = Reference::parse(text).expect(text);
             assert_eq!(reference.to_string(), text);
         }
@@ -338,9 +348,27 @@ mod tests {
     #[test]
     fn what_is_no_reference_is_refused() {
         for text in [
-            "", "$", "${", "${}", "${data}", "${data.}", "${data..a}", "${data.a.}", "${form.}", "${screen.A}",
-            "${screen.A.data}", "${screen.A.data.}", "${screen..data.a}", "${screen.A.other.a}", "${foo.a}", "data.a",
-            "${data.a} ", " ${data.a}", "${data.a b}", "${data.a}${data.b}", "${data.'a'}",
+            "",
+            "$",
+            "${",
+            "${}",
+            "${data}",
+            "${data.}",
+            "${data..a}",
+            "${data.a.}",
+            "${form.}",
+            "${screen.A}",
+            "${screen.A.data}",
+            "${screen.A.data.}",
+            "${screen..data.a}",
+            "${screen.A.other.a}",
+            "${foo.a}",
+            "data.a",
+            "${data.a} ",
+            " ${data.a}",
+            "${data.a b}",
+            "${data.a}${data.b}",
+            "${data.'a'}",
         ] {
             assert_eq!(Reference::parse(text), None, "{text}");
         }

@@ -17,7 +17,9 @@ pub fn parse(text: &str) -> Result<Expr, SyntaxError> {
     let tree = parser.concatenation(0)?;
     match parser.peek() {
         None => Ok(tree.expr),
-        Some(token) if token.kind == Kind::Close => Err(SyntaxError::MissingOpeningParenthesis { column: token.column }),
+        Some(token) if token.kind == Kind::Close => {
+            Err(SyntaxError::MissingOpeningParenthesis { column: token.column })
+        }
         Some(token) => Err(SyntaxError::MissingOperand { column: token.column }),
     }
 }
@@ -61,8 +63,9 @@ impl Parser {
 
     fn concatenation(&mut self, level: usize) -> Result<Tree, SyntaxError> {
         let first = self.operation(level, 0)?;
-        let starts_operand =
-            |token: &Token| matches!(token.kind, Kind::Literal(_) | Kind::Reference(_) | Kind::Open | Kind::Not);
+        let starts_operand = |token: &Token| {
+            matches!(token.kind, Kind::Literal(_) | Kind::Reference(_) | Kind::Open | Kind::Not)
+        };
         if !self.peek().is_some_and(starts_operand) {
             return Ok(first);
         }
@@ -117,14 +120,16 @@ impl Parser {
                 Tree::node(Expr::Not(Box::new(operand.expr)), operand.depth, false)
             }
             // A minus before an operand is the sign of a number, and of nothing else.
-            Kind::Operator(Operator::Subtract) if token.touches_next => match self.peek().map(|next| &next.kind) {
-                Some(Kind::Literal(Literal::Number(number))) => {
-                    let negative = Expr::Literal(Literal::Number(-number));
-                    self.next += 1;
-                    Ok(Tree::leaf(negative))
+            Kind::Operator(Operator::Subtract) if token.touches_next => {
+                match self.peek().map(|next| &next.kind) {
+                    Some(Kind::Literal(Literal::Number(number))) => {
+                        let negative = Expr::Literal(Literal::Number(-number));
+                        self.next += 1;
+                        Ok(Tree::leaf(negative))
+                    }
+                    _ => Err(SyntaxError::InvalidNumber { column: token.column }),
                 }
-                _ => Err(SyntaxError::InvalidNumber { column: token.column }),
-            },
+            }
             Kind::Open => self.parenthesised(level, token.column),
             Kind::Close => Err(SyntaxError::MissingOpeningParenthesis { column: token.column }),
             Kind::Operator(_) => Err(SyntaxError::MissingOperand { column: token.column }),

@@ -10,8 +10,8 @@ mod version;
 use std::sync::LazyLock;
 
 pub use self::table::{
-    Action, ActionsBySince, CompleteAction, Component, DataApi, DataModel, DefaultValue, Format, Global, Kind, Limits, Object,
-    Placement, Property, Type, Unit, Versions,
+    Action, ActionsBySince, CompleteAction, Component, DataApi, DataModel, DefaultValue, Format, Global,
+    Kind, Limits, Object, Placement, Property, Type, Unit, Versions,
 };
 pub use self::version::{ByVersion, InvalidVersion, Version};
 
@@ -94,10 +94,30 @@ mod tests {
         assert_eq!(
             names,
             [
-                "CalendarPicker", "CheckboxGroup", "ChipsSelector", "DatePicker", "DocumentPicker", "Dropdown",
-                "EmbeddedLink", "Footer", "Form", "If", "Image", "ImageCarousel", "NavigationList", "OptIn", "PhotoPicker",
-                "RadioButtonsGroup", "RichText", "Switch", "TextArea", "TextBody", "TextCaption", "TextHeading",
-                "TextInput", "TextSubheading"
+                "CalendarPicker",
+                "CheckboxGroup",
+                "ChipsSelector",
+                "DatePicker",
+                "DocumentPicker",
+                "Dropdown",
+                "EmbeddedLink",
+                "Footer",
+                "Form",
+                "If",
+                "Image",
+                "ImageCarousel",
+                "NavigationList",
+                "OptIn",
+                "PhotoPicker",
+                "RadioButtonsGroup",
+                "RichText",
+                "Switch",
+                "TextArea",
+                "TextBody",
+                "TextCaption",
+                "TextHeading",
+                "TextInput",
+                "TextSubheading"
             ]
         );
         for (name, component) in &table().components {
@@ -124,7 +144,10 @@ mod tests {
                 }
                 let bounded = property.min.is_some() || property.max.is_some() || property.safe_max.is_some();
                 assert!(!bounded || property.unit.is_some(), "{name} has a bound without a unit");
-                assert!(!property.types.contains(&Type::Enum) || !property.choices.is_empty(), "{name} has no choices");
+                assert!(
+                    !property.types.contains(&Type::Enum) || !property.choices.is_empty(),
+                    "{name} has no choices"
+                );
             }
         }
         for name in limits.global.per_screen.keys().chain(limits.global.per_flow.keys()) {

@@ -88,14 +88,22 @@ impl<T: Copy> TryFrom<Written<T>> for ByVersion<T> {
         match written {
             Written::Always(value) => Ok(Self { before: value, changed: Version::new(0, 0), since: value }),
             Written::Changed(map) => {
-                let (below, before) =
-                    map.iter().find_map(|(key, value)| Some((key.strip_prefix('<')?, value))).ok_or(InvalidByVersion)?;
-                let (from, since) =
-                    map.iter().find_map(|(key, value)| Some((key.strip_prefix(">=")?, value))).ok_or(InvalidByVersion)?;
+                let (below, before) = map
+                    .iter()
+                    .find_map(|(key, value)| Some((key.strip_prefix('<')?, value)))
+                    .ok_or(InvalidByVersion)?;
+                let (from, since) = map
+                    .iter()
+                    .find_map(|(key, value)| Some((key.strip_prefix(">=")?, value)))
+                    .ok_or(InvalidByVersion)?;
                 if below != from || map.len() != 2 {
                     return Err(InvalidByVersion);
                 }
-                Ok(Self { before: *before, changed: from.parse().map_err(|_| InvalidByVersion)?, since: *since })
+                Ok(Self {
+                    before: *before,
+                    changed: from.parse().map_err(|_| InvalidByVersion)?,
+                    since: *since,
+                })
             }
         }
     }
@@ -117,7 +125,8 @@ mod tests {
 
     #[test]
     fn a_value_by_version_changes_at_its_version() {
-        let images: ByVersion<f64> = serde_json::from_str(r#"{"<6.0": 300, ">=6.0": 100}"#).expect("by version");
+        let images: ByVersion<f64> =
+            serde_json::from_str(r#"{"<6.0": 300, ">=6.0": 100}"#).expect("by version");
         assert_eq!(images.at(Version::new(5, 1)), 300.0);
         assert_eq!(images.at(Version::new(6, 0)), 100.0);
         assert!(serde_json::from_str::<ByVersion<f64>>(r#"{"<6.0": 300, ">=6.1": 100}"#).is_err());

@@ -36,7 +36,13 @@ struct Files {
 
 impl<'a, 'd> Checker<'a, 'd, '_> {
     /// The action in the property `slot`.
-    pub(super) fn action(&mut self, slot: &str, property: &'static Property, map: &'d Object, path: &Path<'_>) {
+    pub(super) fn action(
+        &mut self,
+        slot: &str,
+        property: &'static Property,
+        map: &'d Object,
+        path: &Path<'_>,
+    ) {
         let name = match map.get("name") {
             Some(Value::String(name)) => name.as_str(),
             Some(_) => {
@@ -52,7 +58,11 @@ impl<'a, 'd> Checker<'a, 'd, '_> {
         let action = limits::table().actions.get(name);
         let (Some(action), true) = (action, allowed) else {
             let version = self.version();
-            let known = property.actions.iter().filter(|(_, since)| version >= **since).map(|(name, _)| name.as_str());
+            let known = property
+                .actions
+                .iter()
+                .filter(|(_, since)| version >= **since)
+                .map(|(name, _)| name.as_str());
             let known = known.collect::<Vec<_>>().join(", ");
             let message = format!("{name:?} is not allowed here in Flow JSON {version}: use one of {known}.");
             return self.report.error(Code::InvalidEnumValue, path.key("name"), message);
@@ -65,11 +75,13 @@ impl<'a, 'd> Checker<'a, 'd, '_> {
                 self.actions.data_exchange_at.get_or_insert_with(|| path.to_string());
             }
             "complete" if !screen.terminal => {
-                let message = "\"complete\" ends the flow: set terminal on this screen, or navigate to a terminal one.";
+                let message =
+                    "\"complete\" ends the flow: set terminal on this screen, or navigate to a terminal one.";
                 self.report.error(Code::InvalidCompleteAction, path, message);
             }
             "navigate" if screen.terminal && self.node.is_some_and(|node| node.type_name == "Footer") => {
-                let message = "The Footer of a terminal screen should end the flow: use complete or data_exchange.";
+                let message =
+                    "The Footer of a terminal screen should end the flow: use complete or data_exchange.";
                 self.report.warning(Code::InvalidCompleteAction, path, message);
             }
             _ => {}
@@ -99,7 +111,14 @@ impl<'a, 'd> Checker<'a, 'd, '_> {
         }
     }
 
-    fn payload_value(&mut self, value: &'d Value, scope: Scope<'a, 'd>, files_allowed: bool, files: &mut Files, path: &Path<'_>) {
+    fn payload_value(
+        &mut self,
+        value: &'d Value,
+        scope: Scope<'a, 'd>,
+        files_allowed: bool,
+        files: &mut Files,
+        path: &Path<'_>,
+    ) {
         match value {
             Value::String(text) => {
                 let Some(target) = scope.text(text, path, self.report) else { return };
@@ -159,8 +178,16 @@ impl<'a, 'd> Checker<'a, 'd, '_> {
     }
 
     /// The payload of a navigation and the data model of the next screen are one contract.
-    fn navigate(&mut self, screen: &'a Screen<'d>, map: &'d Object, payload: Option<&'d Object>, path: &Path<'_>) {
-        let Some(next) = map.get("next").and_then(|next| next.get("name")).and_then(Value::as_str) else { return };
+    fn navigate(
+        &mut self,
+        screen: &'a Screen<'d>,
+        map: &'d Object,
+        payload: Option<&'d Object>,
+        path: &Path<'_>,
+    ) {
+        let Some(next) = map.get("next").and_then(|next| next.get("name")).and_then(Value::as_str) else {
+            return;
+        };
         let next_path = path.key("next");
         let at = next_path.key("name");
         if next == screen.id {
@@ -178,7 +205,9 @@ impl<'a, 'd> Checker<'a, 'd, '_> {
             let at = payload_path.key(key);
             match to.field(key) {
                 None => {
-                    let message = format!("Screen {next:?} has no data field {key:?}: declare it there or remove it here.");
+                    let message = format!(
+                        "Screen {next:?} has no data field {key:?}: declare it there or remove it here."
+                    );
                     self.report.error(Code::InvalidNavigateActionPayload, at, message);
                 }
                 Some(schema) => {
@@ -186,14 +215,17 @@ impl<'a, 'd> Checker<'a, 'd, '_> {
                     let scope = Scope { flow: self.flow, screen, place: Place::OnClick };
                     let found = self.types_of(value, scope);
                     if !found.overlaps(wanted) {
-                        let message = format!("Screen {next:?} declares {key:?} as {wanted}, this is {found}: make them equal.");
+                        let message = format!(
+                            "Screen {next:?} declares {key:?} as {wanted}, this is {found}: make them equal."
+                        );
                         self.report.error(Code::InvalidNavigateActionPayload, at, message);
                     }
                 }
             }
         }
         for key in to.fields().filter(|key| !payload.contains_key(*key)) {
-            let message = format!("Screen {next:?} expects {key:?}: add it to the payload or remove the field there.");
+            let message =
+                format!("Screen {next:?} expects {key:?}: add it to the payload or remove the field there.");
             self.report.error(Code::InvalidNavigateActionPayload, &payload_path, message);
         }
     }
@@ -202,7 +234,8 @@ impl<'a, 'd> Checker<'a, 'd, '_> {
         for (key, value) in payload {
             let at = path.key(key);
             let Some(schema) = screen.field(key) else {
-                let message = format!("The data model of this screen has no {key:?}: declare it or remove it here.");
+                let message =
+                    format!("The data model of this screen has no {key:?}: declare it or remove it here.");
                 self.report.error(Code::InvalidUpdateDataActionPayload, at, message);
                 continue;
             };
@@ -219,9 +252,9 @@ impl<'a, 'd> Checker<'a, 'd, '_> {
     fn types_of(&self, value: &'d Value, scope: Scope<'a, 'd>) -> Types {
         let mut silent = super::report::Report::default();
         match value {
-            Value::String(text) if !matches!(Text::parse(text), Ok(Text::Literal)) => {
-                scope.text(text, &Path::Root, &mut silent).map_or(Types::STRING, |target: Target<'_, '_>| target.types)
-            }
+            Value::String(text) if !matches!(Text::parse(text), Ok(Text::Literal)) => scope
+                .text(text, &Path::Root, &mut silent)
+                .map_or(Types::STRING, |target: Target<'_, '_>| target.types),
             _ => Types::of(value).unwrap_or(Types::ANY),
         }
     }
@@ -236,7 +269,8 @@ impl Files {
             });
             picker.map.get(key).and_then(Value::as_u64).or(default).unwrap_or_default()
         };
-        let most = if picker.type_name == "PhotoPicker" { "max-uploaded-photos" } else { "max-uploaded-documents" };
+        let most =
+            if picker.type_name == "PhotoPicker" { "max-uploaded-photos" } else { "max-uploaded-documents" };
         let count = declared(most);
         self.count = self.count.saturating_add(count);
         self.kib = self.kib.saturating_add(count.saturating_mul(declared("max-file-size-kb")));

@@ -19,7 +19,9 @@ pub(super) fn check(flow: &Flow<'_>, report: &mut Report) {
             required_but_not_there(node, report);
             match node.type_name {
                 "Form" => form(flow, screen, (index, node), report),
-                "CheckboxGroup" | "RadioButtonsGroup" | "Dropdown" | "ChipsSelector" => lists::options(node, report),
+                "CheckboxGroup" | "RadioButtonsGroup" | "Dropdown" | "ChipsSelector" => {
+                    lists::options(node, report)
+                }
                 "NavigationList" => lists::navigation(node, report),
                 "DatePicker" | "CalendarPicker" => dates(flow.version, node, report),
                 "TextInput" => numeric_start(flow.version, node, report),
@@ -47,7 +49,9 @@ fn ordered(node: &Node<'_>, report: &mut Report) {
             let message = format!("{low:?} is {min} and so above {high:?}, which is {max}: change one.");
             report.error(Code::MinValueGreaterThanMax, at, message);
         } else if min == max && low == "min-selected-items" {
-            let message = format!("Some phones refuse {low:?} equal to {high:?}: allow one more or check on the endpoint.");
+            let message = format!(
+                "Some phones refuse {low:?} equal to {high:?}: allow one more or check on the endpoint."
+            );
             report.warning(Code::MinValueGreaterThanMax, at, message);
         }
     }
@@ -60,8 +64,13 @@ fn required_but_not_there(node: &Node<'_>, report: &mut Report) {
     }
     for flag in ["visible", "enabled"] {
         if node.map.get(flag) == Some(&Value::Bool(false)) {
-            let message = format!("A required input cannot have {flag:?} false: bind \"required\" to the same value.");
-            report.error(Code::InvalidPropertyValueForCondition, Path::At(&node.path).key("required"), message);
+            let message =
+                format!("A required input cannot have {flag:?} false: bind \"required\" to the same value.");
+            report.error(
+                Code::InvalidPropertyValueForCondition,
+                Path::At(&node.path).key("required"),
+                message,
+            );
         }
     }
 }
@@ -82,7 +91,8 @@ fn dates(version: Version, node: &Node<'_>, report: &mut Report) {
     let path = Path::At(&node.path);
     // Dates of one form compare as texts; below 5.0 as numbers.
     let date = |text: &str| {
-        media::is_date(text, version).then(|| text.parse::<i64>().map_or_else(|_| (0, text.to_owned()), |n| (n, String::new())))
+        media::is_date(text, version)
+            .then(|| text.parse::<i64>().map_or_else(|_| (0, text.to_owned()), |n| (n, String::new())))
     };
     let of = |key: &str| node.text(key).and_then(date);
     let (min, max) = (of("min-date"), of("max-date"));
@@ -113,7 +123,8 @@ fn dates(version: Version, node: &Node<'_>, report: &mut Report) {
     let days = |key: &str| node.map.get(key).and_then(Value::as_f64);
     if let (Some(min), Some(max)) = (days("min-days"), days("max-days")) {
         if min > max {
-            let message = format!("\"min-days\" is {min} and so above \"max-days\", which is {max}: change one.");
+            let message =
+                format!("\"min-days\" is {min} and so above \"max-days\", which is {max}: change one.");
             report.error(Code::InvalidMinMaxDays, path.key("min-days"), message);
         }
     }
@@ -129,7 +140,8 @@ fn form(flow: &Flow<'_>, screen: &Screen<'_>, (index, form): (usize, &Node<'_>),
         for (name, value) in form.map.get(property).and_then(Value::as_object).into_iter().flatten() {
             let path = path.key(name);
             let Some(input) = inside(name) else {
-                let message = format!("This Form has no input named {name:?}: correct the name or remove it.");
+                let message =
+                    format!("This Form has no input named {name:?}: correct the name or remove it.");
                 report.error(Code::InvalidPropertyKey, path, message);
                 continue;
             };
@@ -158,7 +170,11 @@ fn start_value(scope: Scope<'_, '_>, input: &Node<'_>, value: &Value, path: &Pat
     let Some(text) = value.as_str().filter(|_| !is_dynamic) else { return };
     let is_date = matches!(input.type_name, "DatePicker" | "CalendarPicker");
     if is_date && !media::is_date(text, scope.flow.version) {
-        report.error(Code::InvalidPropertyValueFormat, path, format!("{text:?} is no date: write YYYY-MM-DD."));
+        report.error(
+            Code::InvalidPropertyValueFormat,
+            path,
+            format!("{text:?} is no date: write YYYY-MM-DD."),
+        );
     }
 }
 

@@ -36,13 +36,16 @@ pub(super) fn check(flow: &Flow<'_>, report: &mut Report) {
                 // As a list it means what it means in JSON Schema: which fields must be there.
                 let is_list = field.as_array().is_some_and(|names| names.iter().all(Value::is_string));
                 if !is_list {
-                    let message = format!("{name:?} is read as a list of mandatory fields: give the field another name.");
+                    let message = format!(
+                        "{name:?} is read as a list of mandatory fields: give the field another name."
+                    );
                     report.error(Code::InvalidScreenData, path, message);
                 }
                 continue;
             }
             if name.contains(|c| limits::table().data_model.avoid_in_names.contains(c)) {
-                let message = "Hyphens, blanks, quotes and backticks collide with references: rename the field.";
+                let message =
+                    "Hyphens, blanks, quotes and backticks collide with references: rename the field.";
                 report.warning(Code::PropertyNameMismatch, path, message);
             }
             check_field(field, &path, report);
@@ -78,7 +81,11 @@ fn check_schema(schema: &Value, top: bool, path: &Path<'_>, report: &mut Report)
         }
         Some(Value::String(name)) if types.contains(name) => name.as_str(),
         Some(other) => {
-            report.error(Code::InvalidScreenData, path.key("type"), format!("{other} is no type: use one of {known}."));
+            report.error(
+                Code::InvalidScreenData,
+                path.key("type"),
+                format!("{other} is no type: use one of {known}."),
+            );
             return false;
         }
     };
@@ -94,7 +101,11 @@ fn check_schema(schema: &Value, top: bool, path: &Path<'_>, report: &mut Report)
             Some(items @ Value::Object(_)) => {
                 check_schema(items, false, &path, report);
             }
-            Some(_) => report.error(Code::InvalidScreenData, path, "\"items\" is a declaration, or true for anything."),
+            Some(_) => report.error(
+                Code::InvalidScreenData,
+                path,
+                "\"items\" is a declaration, or true for anything.",
+            ),
         }
     }
     match map.get("properties") {
@@ -110,7 +121,11 @@ fn check_schema(schema: &Value, top: bool, path: &Path<'_>, report: &mut Report)
                 }
             }
         }
-        Some(_) => report.error(Code::InvalidScreenData, path.key("properties"), "\"properties\" is an object of declarations."),
+        Some(_) => report.error(
+            Code::InvalidScreenData,
+            path.key("properties"),
+            "\"properties\" is an object of declarations.",
+        ),
         None => {}
     }
     true

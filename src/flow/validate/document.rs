@@ -1,6 +1,6 @@
 //! The document as the rules see it: screens by id, components in a row, inputs by name.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
@@ -32,6 +32,8 @@ pub(super) struct Screen<'a> {
     pub nodes: Vec<Node<'a>>,
     /// Inputs by name; of two with one name the first.
     pub inputs: HashMap<&'a str, usize>,
+    /// Names of Forms, which have no value of their own.
+    pub forms: HashSet<&'a str>,
 }
 
 /// One component.
@@ -40,7 +42,7 @@ pub(super) struct Node<'a> {
     pub map: &'a Object,
     pub type_name: &'a str,
     pub limits: &'static Component,
-    /// Names of the containers around it, outermost first.
+    /// What it stands in.
     pub parent: Parent,
     /// Which node is the Form around it.
     pub form: Option<usize>,
@@ -72,7 +74,11 @@ impl<'a> Flow<'a> {
                     }
                     flow.screens.push(screen);
                 }
-                _ => report.error(Code::InvalidPropertyType, path, "A screen is an object with id, title and layout."),
+                _ => report.error(
+                    Code::InvalidPropertyType,
+                    path,
+                    "A screen is an object with id, title and layout.",
+                ),
             }
         }
         flow
@@ -96,6 +102,7 @@ impl<'a> Screen<'a> {
             data: map.get("data").and_then(Value::as_object),
             nodes: Vec::new(),
             inputs: HashMap::new(),
+            forms: HashSet::new(),
             path,
         };
         let children = map.get("layout").and_then(|layout| layout.get("children")).and_then(Value::as_array);
@@ -103,8 +110,10 @@ impl<'a> Screen<'a> {
         screen.walk(children, &at, Around { parent: Parent::Screen, form: None, ifs: 0 }, report);
         for (index, node) in screen.nodes.iter().enumerate() {
             if let Some(name) = node.map.get("name").and_then(Value::as_str) {
-                if node.limits.kind == Kind::Input {
-                    screen.inputs.entry(name).or_insert(index);
+                match node.limits.kind {
+                    Kind::Input => _ = screen.inputs.entry(name).or_insert(index),
+                    Kind::Container => _ = screen.forms.insert(name),
+                    Kind::Display | Kind::Action => {}
                 }
             }
         }
@@ -133,7 +142,9 @@ impl<'a> Screen<'a> {
                 }
             };
             let Some(limits) = limits::component(type_name) else {
-                let message = format!("There is no component {type_name:?}; types are written like TextInput or Footer.");
+                let message = format!(
+                    "There is no component {type_name:?}; types are written like TextInput or Footer."
+                );
                 report.error(Code::InvalidPropertyValue, Path::At(&path).key("type"), message);
                 continue;
             };
@@ -150,7 +161,14 @@ impl<'a> Screen<'a> {
         }
     }
 
-    fn walk_into(&mut self, map: &'a Object, type_name: &str, path: &str, around: Around, report: &mut Report) {
+    fn walk_into(
+        &mut self,
+        map: &'a Object,
+        type_name: &str,
+        path: &str,
+        around: Around,
+        report: &mut Report,
+    ) {
         let array = |key: &str| map.get(key).and_then(Value::as_array);
         match type_name {
             "Form" => {
@@ -211,7 +229,7 @@ impl Node<'_> {
         }
     }
 
-    /// The type of a start value, which unlike a sent number is written as a text or a number only where that is said.
+    /// The mode of a CalendarPicker; `None` while it is not known.
     pub(super) fn mode(&self) -> Option<&str> {
         match self.map.get("mode") {
             None => Some("single"),

@@ -1,5 +1,7 @@
 //! Rules between the entries of one list: options, and items of a NavigationList.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::Code;
@@ -20,27 +22,28 @@ pub(super) fn options(node: &Node<'_>, report: &mut Report) {
     }
     let most = node.limits.properties.get("data-source").and_then(|source| source.max_with_images);
     if let Some(most) = most.filter(|most| any("image") && options.len() > *most) {
-        let message = format!("With pictures there may be at most {most} options: remove some or the pictures.");
+        let message =
+            format!("With pictures there may be at most {most} options: remove some or the pictures.");
         report.error(Code::MaxItemsRequired, at, message);
     }
     for action in ["on-select-action", "on-unselect-action"] {
         if node.map.contains_key(action) && any(action) {
-            let message = format!("{action:?} may stand on the component or on its options, not both: remove one.");
+            let message =
+                format!("{action:?} may stand on the component or on its options, not both: remove one.");
             report.error(Code::NotKeywordSchemaValidationFailed, path.key(action), message);
         }
     }
-    let disabled = |id: &str| {
-        let is = |option: &&Value| option.get("id").is_some_and(|it| it == id);
-        options.iter().find(is).is_some_and(|option| option.get("enabled") == Some(&Value::Bool(false)))
-    };
+    let disabled = options.iter().filter(|option| option.get("enabled") == Some(&Value::Bool(false)));
+    let disabled: HashSet<&str> = disabled.filter_map(|option| option.get("id")?.as_str()).collect();
     let chosen = match node.map.get("init-value") {
         Some(Value::String(id)) => vec![id.as_str()],
         Some(Value::Array(ids)) => ids.iter().filter_map(Value::as_str).collect(),
         _ => Vec::new(),
     };
-    // Bounded: more start values than options cannot be meant, and repeat what was said.
-    for id in chosen.into_iter().take(options.len()).filter(|id| disabled(id)) {
-        let message = format!("The option {id:?} is disabled and so cannot be chosen at the start: enable it or choose another.");
+    for id in chosen.into_iter().filter(|id| disabled.contains(id)) {
+        let message = format!(
+            "The option {id:?} is disabled and so cannot be chosen at the start: enable it or choose another."
+        );
         report.error(Code::InvalidPropertyValueForCondition, path.key("init-value"), message);
     }
 }
@@ -72,7 +75,8 @@ pub(super) fn navigation(node: &Node<'_>, report: &mut Report) {
         report.error(Code::InvalidPropertyNameForCondition, at, message);
     }
     if ends > 0 && node.text("media-size") == Some("large") {
-        let message = "With large pictures the items have no room for \"end\": remove it or use media-size regular.";
+        let message =
+            "With large pictures the items have no room for \"end\": remove it or use media-size regular.";
         report.error(Code::InvalidPropertyNameForCondition, at, message);
     }
     if count("badge") > 1 {
@@ -94,6 +98,10 @@ pub(super) fn navigation(node: &Node<'_>, report: &mut Report) {
 
 fn unique_ids(items: &[Value], path: &Path<'_>, report: &mut Report) {
     if let Some(id) = repeated(items.iter().filter_map(|item| item.get("id").and_then(Value::as_str))) {
-        report.error(Code::InvalidPropertyValue, path, format!("Two entries have the id {id:?}: ids must differ."));
+        report.error(
+            Code::InvalidPropertyValue,
+            path,
+            format!("Two entries have the id {id:?}: ids must differ."),
+        );
     }
 }

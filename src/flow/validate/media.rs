@@ -8,7 +8,8 @@ use crate::flow::limits::Version;
 pub(super) fn check_image(text: &str, max_kilobytes: Option<f64>, path: &Path<'_>, report: &mut Report) {
     let base64 = match text.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,")) {
         Some((_, base64)) => {
-            let message = "Meta's samples have no data: prefix and not every phone takes it: write the base64 alone.";
+            let message =
+                "Meta's samples have no data: prefix and not every phone takes it: write the base64 alone.";
             report.warning(Code::InvalidPropertyValueFormat, path, message);
             base64
         }
@@ -18,7 +19,11 @@ pub(super) fn check_image(text: &str, max_kilobytes: Option<f64>, path: &Path<'_
     let padding = base64.len() - digits.len();
     let readable = digits.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/');
     if digits.is_empty() || !readable || padding > 2 || digits.len() % 4 == 1 {
-        report.error(Code::InvalidPropertyValueFormat, path, "The picture is not base64: encode the file again.");
+        report.error(
+            Code::InvalidPropertyValueFormat,
+            path,
+            "The picture is not base64: encode the file again.",
+        );
         return;
     }
     // The first bytes of JPEG, PNG and RIFF (WebP), as base64 shows them.

@@ -66,7 +66,9 @@ fn check(document: &Value, bytes: usize) -> Vec<Violation> {
     let mut report = Report::default();
     let most = limits::table().global.flow_json_bytes;
     if bytes > most {
-        let message = format!("The document has {bytes} bytes, {most} are allowed: make pictures smaller or send them as data.");
+        let message = format!(
+            "The document has {bytes} bytes, {most} are allowed: make pictures smaller or send them as data."
+        );
         report.error(Code::InvalidFlowJson, "", message);
     }
     let version = versions::flow_json(root, &mut report);

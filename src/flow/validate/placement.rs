@@ -24,7 +24,8 @@ pub(super) fn check(flow: &Flow<'_>, report: &mut Report) {
     for (type_name, max) in &limits::table().global.per_flow {
         let count = in_flow.get(type_name.as_str()).copied().unwrap_or_default();
         if count > *max {
-            let message = format!("A flow may have at most {max} {type_name}, this one has {count}: remove some.");
+            let message =
+                format!("A flow may have at most {max} {type_name}, this one has {count}: remove some.");
             report.error(Code::ComponentTypeMaxNumberPerScreen, "screens", message);
         }
     }
@@ -38,7 +39,8 @@ fn counts(flow: &Flow<'_>, screen: &Screen<'_>, report: &mut Report) {
     let all = screen.nodes.len() - of("Form");
     if all > global.components_per_screen {
         let most = global.components_per_screen;
-        let message = format!("A screen may have at most {most} components, this one has {all}: split the screen.");
+        let message =
+            format!("A screen may have at most {most} components, this one has {all}: split the screen.");
         report.error(Code::MaxAllowedComponentsPerScreen, path, message);
     }
     for (type_name, max) in &global.per_screen {
@@ -53,11 +55,14 @@ fn counts(flow: &Flow<'_>, screen: &Screen<'_>, report: &mut Report) {
             _ => Code::ComponentTypeMaxNumberPerScreen,
         };
         if count > max {
-            let message = format!("A screen may have at most {max} {type_name}, this one has {count}: move some to another.");
+            let message = format!(
+                "A screen may have at most {max} {type_name}, this one has {count}: move some to another."
+            );
             report.error(code, path, message);
         }
     }
-    for (one, other) in global.exclusive_on_screen.iter().filter(|(one, other)| of(one) > 0 && of(other) > 0) {
+    for (one, other) in global.exclusive_on_screen.iter().filter(|(one, other)| of(one) > 0 && of(other) > 0)
+    {
         let message = format!("{one} and {other} may not share a screen: move one to another screen.");
         report.error(Code::ComponentTypeMaxNumberPerScreen, path, message);
     }
@@ -79,8 +84,10 @@ fn placed(flow: &Flow<'_>, node: &Node<'_>, report: &mut Report) {
     };
     if !allowed.allows(flow.version) {
         let name = node.type_name;
-        let code = if name == "RichText" { Code::InvalidRichtextPlacement } else { Code::InvalidComponentPlacement };
-        let message = format!("{name} may not stand in {container} in Flow JSON {}: move it out.", flow.version);
+        let code =
+            if name == "RichText" { Code::InvalidRichtextPlacement } else { Code::InvalidComponentPlacement };
+        let message =
+            format!("{name} may not stand in {container} in Flow JSON {}: move it out.", flow.version);
         report.error(code, &node.path, message);
     } else if node.type_name == "Footer" && node.ifs > 1 {
         let message = "A Footer may stand only in the first level of If: move it out of the inner one.";
@@ -94,8 +101,10 @@ fn alone(flow: &Flow<'_>, screen: &Screen<'_>, report: &mut Report) {
     if let Some(text) = find("RichText").filter(|text| text.parent == Parent::Screen) {
         let footer_allowed = flow.version >= Version::new(6, 3);
         let texts = screen.nodes.iter().filter(|node| node.type_name == "RichText").count();
-        let stranger =
-            screen.nodes.iter().any(|node| node.type_name != "RichText" && !(footer_allowed && node.type_name == "Footer"));
+        let stranger = screen
+            .nodes
+            .iter()
+            .any(|node| node.type_name != "RichText" && !(footer_allowed && node.type_name == "Footer"));
         if stranger || texts > 1 {
             let message = "RichText must be the only component of its screen, from Flow JSON 6.3 with a Footer: move the rest.";
             report.error(Code::InvalidRichtextPlacement, &text.path, message);
@@ -103,7 +112,8 @@ fn alone(flow: &Flow<'_>, screen: &Screen<'_>, report: &mut Report) {
     }
     if let Some(list) = find("NavigationList") {
         if screen.nodes.iter().any(|node| !matches!(node.type_name, "NavigationList" | "Form")) {
-            let message = "A screen with a NavigationList may have nothing else: move the rest to another screen.";
+            let message =
+                "A screen with a NavigationList may have nothing else: move the rest to another screen.";
             report.error(Code::InvalidComponentPlacement, &list.path, message);
         }
         if screen.terminal {
@@ -120,10 +130,13 @@ fn forms(flow: &Flow<'_>, screen: &Screen<'_>, report: &mut Report) {
     for node in screen.nodes.iter().filter(|node| node.limits.kind == Kind::Input && node.form.is_none()) {
         let name = node.type_name;
         if required {
-            let message = format!("Before Flow JSON 4.0 {name} must stand in a Form: move it there or raise the version.");
+            let message = format!(
+                "Before Flow JSON 4.0 {name} must stand in a Form: move it there or raise the version."
+            );
             report.error(Code::KeywordOneOf, &node.path, message);
         } else if has_form {
-            let message = format!("{name} may not stand outside the Form of its screen: move it into the Form.");
+            let message =
+                format!("{name} may not stand outside the Form of its screen: move it into the Form.");
             report.error(Code::ComponentsOutsideForm, &node.path, message);
         }
     }
@@ -143,7 +156,10 @@ fn footers(screen: &Screen<'_>, report: &mut Report) {
         .count();
     if shown > 1 {
         let (code, message) = if plain > 1 {
-            (Code::MaxFooterPerScreen, format!("A screen may have one Footer, this one has {plain}: keep one."))
+            (
+                Code::MaxFooterPerScreen,
+                format!("A screen may have one Footer, this one has {plain}: keep one."),
+            )
         } else {
             let message = "The screen would show more than one Footer, branches counted: keep one per branch or one outside.";
             (Code::MoreThanOneFooter, message.to_owned())
@@ -151,7 +167,8 @@ fn footers(screen: &Screen<'_>, report: &mut Report) {
         report.error(code, path, message);
     }
     if screen.terminal && shown == 0 {
-        let message = "A terminal screen needs a Footer to end the flow: add one with complete or data_exchange.";
+        let message =
+            "A terminal screen needs a Footer to end the flow: add one with complete or data_exchange.";
         report.error(Code::MissingFooterOnTerminalScreen, path, message);
     }
 }
@@ -177,7 +194,8 @@ fn shown_in_if(map: &Object, path: &Path<'_>, report: &mut Report) -> usize {
     let then = shown_in(map.get("then"), &path.key("then"), report);
     let otherwise = shown_in(map.get("else"), &path.key("else"), report);
     if (then == 0) != (otherwise == 0) {
-        let message = "A Footer in one branch of If needs one in the other: add it, or move the Footer out of the If.";
+        let message =
+            "A Footer in one branch of If needs one in the other: add it, or move the Footer out of the If.";
         report.error(Code::MissingFooterInIfElseBranches, path, message);
     }
     then.max(otherwise)
@@ -193,7 +211,8 @@ fn shown_in_switch(map: &Object, path: &Path<'_>, report: &mut Report) -> usize 
         .collect();
     let most = shown.iter().copied().max().unwrap_or_default();
     if most > 0 && shown.contains(&0) {
-        let message = "A Footer in one case of a Switch needs one in every case: add it, or move the Footer out.";
+        let message =
+            "A Footer in one case of a Switch needs one in every case: add it, or move the Footer out.";
         report.error(Code::MissingFooterInSwitchBranches, path, message);
     }
     most

@@ -69,7 +69,9 @@ impl<'a, 'd> Scope<'a, 'd> {
             Ok(expr) => {
                 let types = self.expression(&expr, path, report);
                 if !types.overlaps(Types::BOOLEAN) {
-                    let message = format!("A condition must be true or false, this gives {types}: compare it with something.");
+                    let message = format!(
+                        "A condition must be true or false, this gives {types}: compare it with something."
+                    );
                     report.error(Code::InvalidPropertyValue, path, message);
                 }
             }
@@ -77,7 +79,12 @@ impl<'a, 'd> Scope<'a, 'd> {
     }
 
     /// What a reference leads to; what leads nowhere is reported and counts as anything.
-    pub(super) fn reference(&self, reference: &Reference, path: &Path<'_>, report: &mut Report) -> Target<'a, 'd> {
+    pub(super) fn reference(
+        &self,
+        reference: &Reference,
+        path: &Path<'_>,
+        report: &mut Report,
+    ) -> Target<'a, 'd> {
         match self.resolve(reference) {
             Ok(target) => target,
             Err((code, message)) => {
@@ -96,14 +103,14 @@ impl<'a, 'd> Scope<'a, 'd> {
         match reference {
             Reference::Data(path) => data(self.screen, path, reference).map_err(|message| (local, message)),
             Reference::Form(name) => form(self.screen, name, reference).map_err(|message| (local, message)),
-            Reference::ScreenData { screen, path } => {
-                self.other_screen(screen, reference).and_then(|screen| data(screen, path, reference))
-                    .map_err(|message| (global, message))
-            }
-            Reference::ScreenForm { screen, name } => {
-                self.other_screen(screen, reference).and_then(|screen| form(screen, name, reference))
-                    .map_err(|message| (global, message))
-            }
+            Reference::ScreenData { screen, path } => self
+                .other_screen(screen, reference)
+                .and_then(|screen| data(screen, path, reference))
+                .map_err(|message| (global, message)),
+            Reference::ScreenForm { screen, name } => self
+                .other_screen(screen, reference)
+                .and_then(|screen| form(screen, name, reference))
+                .map_err(|message| (global, message)),
         }
     }
 
@@ -112,9 +119,13 @@ impl<'a, 'd> Scope<'a, 'd> {
             return Err(format!("{reference} needs Flow JSON 4.0: raise the version."));
         }
         if id == self.screen.id {
-            return Err(format!("{reference} names its own screen: write ${{data.field}} or ${{form.name}}."));
+            return Err(format!(
+                "{reference} names its own screen: write ${{data.field}} or ${{form.name}}."
+            ));
         }
-        self.flow.screen(id).ok_or_else(|| format!("{reference} names a screen that does not exist: correct {id:?}."))
+        self.flow
+            .screen(id)
+            .ok_or_else(|| format!("{reference} names a screen that does not exist: correct {id:?}."))
     }
 
     /// The types of an expression; every fault in it is reported with `INVALID_PROPERTY_VALUE`.
@@ -148,7 +159,10 @@ impl<'a, 'd> Scope<'a, 'd> {
                 let types = (self.types(left, path, report), self.types(right, path, report));
                 // An operation that never changes is refused wherever it stands; the whole was looked at above.
                 if !left.is_dynamic() && !right.is_dynamic() {
-                    let message = format!("{} has fixed values on both sides: one must be a reference.", operator.as_str());
+                    let message = format!(
+                        "{} has fixed values on both sides: one must be a reference.",
+                        operator.as_str()
+                    );
                     report.error(Code::InvalidPropertyValue, path, message);
                 }
                 operation(*operator, types, path, report)
@@ -157,7 +171,12 @@ impl<'a, 'd> Scope<'a, 'd> {
     }
 }
 
-fn operation(operator: Operator, (left, right): (Types, Types), path: &Path<'_>, report: &mut Report) -> Types {
+fn operation(
+    operator: Operator,
+    (left, right): (Types, Types),
+    path: &Path<'_>,
+    report: &mut Report,
+) -> Types {
     let (wanted, result) = match operator {
         Operator::Or | Operator::And => (Types::BOOLEAN, Types::BOOLEAN),
         Operator::Equal | Operator::NotEqual => (Types::SCALAR, Types::BOOLEAN),
@@ -190,10 +209,16 @@ fn expect(found: Types, wanted: Types, symbol: &str, path: &Path<'_>, report: &m
     fits
 }
 
-fn data<'a, 'd>(screen: &'a Screen<'d>, path: &[String], reference: &Reference) -> Result<Target<'a, 'd>, String> {
+fn data<'a, 'd>(
+    screen: &'a Screen<'d>,
+    path: &[String],
+    reference: &Reference,
+) -> Result<Target<'a, 'd>, String> {
     let missing = |field: &str| {
         let id = screen.id;
-        format!("{reference} leads nowhere: declare {field:?} in the data model of screen {id:?} or correct the reference.")
+        format!(
+            "{reference} leads nowhere: declare {field:?} in the data model of screen {id:?} or correct the reference."
+        )
     };
     let mut steps = path.iter();
     let first = steps.next().ok_or_else(|| missing(""))?;
@@ -216,9 +241,10 @@ fn form<'a, 'd>(screen: &'a Screen<'d>, name: &str, reference: &Reference) -> Re
         }
     }
     let id = screen.id;
-    let is_form = |node: &Node<'_>| node.type_name == "Form" && node.text("name") == Some(name);
-    if screen.nodes.iter().any(is_form) {
-        return Err(format!("{reference} names the Form itself, which has no value: name one of its inputs."));
+    if screen.forms.contains(name) {
+        return Err(format!(
+            "{reference} names the Form itself, which has no value: name one of its inputs."
+        ));
     }
     Err(format!("{reference} leads nowhere: screen {id:?} has no input named {name:?}."))
 }
@@ -226,5 +252,7 @@ fn form<'a, 'd>(screen: &'a Screen<'d>, name: &str, reference: &Reference) -> Re
 /// A message that begins with a capital letter and ends with a full stop.
 fn sentence(text: &str) -> String {
     let mut characters = text.chars();
-    characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).chain(['.']).collect())
+    characters
+        .next()
+        .map_or_else(String::new, |first| first.to_uppercase().chain(characters).chain(['.']).collect())
 }

@@ -37,6 +37,9 @@ impl fmt::Display for Violation {
     }
 }
 
+/// So many are reported; a document with more is no Flow JSON, and a list of all would be larger than the document.
+pub(super) const MAX_VIOLATIONS: usize = 1_000;
+
 /// Collects violations in the order they are found.
 #[derive(Default)]
 pub(super) struct Report {
@@ -53,6 +56,9 @@ impl Report {
     }
 
     fn add(&mut self, code: Code, path: impl fmt::Display, message: impl Into<String>, severity: Severity) {
+        if self.violations.len() == MAX_VIOLATIONS {
+            return;
+        }
         self.violations.push(Violation { code, path: path.to_string(), message: message.into(), severity });
     }
 }

@@ -19,7 +19,8 @@ struct Graph<'d> {
 pub(super) fn check(flow: &Flow<'_>, actions: &Actions<'_, '_>, report: &mut Report) {
     if let Some(at) = &actions.data_exchange_at {
         if !flow.has_endpoint() {
-            let message = format!("{at} calls the endpoint, so data_api_version is needed: add it and routing_model.");
+            let message =
+                format!("{at} calls the endpoint, so data_api_version is needed: add it and routing_model.");
             report.error(Code::MissingRequiredProperty, "data_api_version", message);
         }
     }
@@ -27,7 +28,8 @@ pub(super) fn check(flow: &Flow<'_>, actions: &Actions<'_, '_>, report: &mut Rep
         Some(Value::Object(model)) => Some(model),
         Some(_) => return,
         None if flow.root.contains_key("data_api_version") => {
-            let message = "data_api_version needs routing_model: list for every screen the screens that may follow.";
+            let message =
+                "data_api_version needs routing_model: list for every screen the screens that may follow.";
             return report.error(Code::MissingRequiredProperty, "routing_model", message);
         }
         None => None,
@@ -37,7 +39,8 @@ pub(super) fn check(flow: &Flow<'_>, actions: &Actions<'_, '_>, report: &mut Rep
         Some(model) => graph.declare(model, &actions.routes, report),
         None => graph.derive(&actions.routes),
     }
-    if !graph.ids.is_empty() {
+    // Too many screens were reported; the graph of a flow that fits is small enough for plain algorithms.
+    if (1..=limits::table().global.screens_per_flow).contains(&graph.ids.len()) {
         let at = if model.is_some() { "routing_model" } else { "screens" };
         graph.check(flow, at, report);
     }
@@ -46,8 +49,12 @@ pub(super) fn check(flow: &Flow<'_>, actions: &Actions<'_, '_>, report: &mut Rep
 impl<'d> Graph<'d> {
     fn of_screens(flow: &Flow<'d>) -> Self {
         let mut seen = BTreeSet::new();
-        let ids: Vec<&str> =
-            flow.screens.iter().map(|screen| screen.id).filter(|id| !id.is_empty() && seen.insert(*id)).collect();
+        let ids: Vec<&str> = flow
+            .screens
+            .iter()
+            .map(|screen| screen.id)
+            .filter(|id| !id.is_empty() && seen.insert(*id))
+            .collect();
         let out = vec![BTreeSet::new(); ids.len()];
         Self { ids, out }
     }
@@ -63,7 +70,9 @@ impl<'d> Graph<'d> {
         for (from, targets) in model {
             let at = at.key(from);
             let Some(source) = index.get(from.as_str()).copied() else {
-                let message = format!("There is no screen {from:?}: remove it from the routing model or add the screen.");
+                let message = format!(
+                    "There is no screen {from:?}: remove it from the routing model or add the screen."
+                );
                 report.error(Code::InvalidRoutingModel, at, message);
                 continue;
             };
@@ -72,11 +81,16 @@ impl<'d> Graph<'d> {
                 let at = at.index(place);
                 match index.get(target).copied() {
                     None => {
-                        let message = format!("There is no screen {target:?}: remove the route or add the screen.");
+                        let message =
+                            format!("There is no screen {target:?}: remove the route or add the screen.");
                         report.error(Code::InvalidRoutingModel, at, message);
                     }
                     Some(target) if target == source => {
-                        report.error(Code::InvalidRoutingModel, at, "A screen may not lead to itself: remove the route.");
+                        report.error(
+                            Code::InvalidRoutingModel,
+                            at,
+                            "A screen may not lead to itself: remove the route.",
+                        );
                     }
                     Some(target) => {
                         self.out.get_mut(source).map(|out| out.insert(target));
@@ -85,13 +99,17 @@ impl<'d> Graph<'d> {
             }
         }
         for id in self.ids.iter().filter(|id| !model.contains_key(**id)) {
-            let message = format!("Screen {id:?} is missing: add it with the screens that may follow, [] for none.");
+            let message =
+                format!("Screen {id:?} is missing: add it with the screens that may follow, [] for none.");
             report.error(Code::InvalidRoutingModel, &at, message);
         }
         for Route { from, to, path } in routes {
             let known = index.get(from.id).and_then(|from| self.out.get(*from)).zip(index.get(to.id));
             if known.is_some_and(|(out, to)| !out.contains(to)) {
-                let message = format!("The routing model has no route from {:?} to {:?}: add it there.", from.id, to.id);
+                let message = format!(
+                    "The routing model has no route from {:?} to {:?}: add it there.",
+                    from.id, to.id
+                );
                 report.error(Code::InvalidRoutingModel, path, message);
             }
         }
@@ -127,29 +145,43 @@ impl<'d> Graph<'d> {
         let most = limits::table().global.branches_per_screen;
         for (from, out) in self.out.iter().enumerate().filter(|(_, out)| out.len() > most) {
             let (id, count) = (self.id(from), out.len());
-            invalid(format!("Screen {id:?} leads to {count} screens, at most {most} may follow: add a screen in between."));
+            invalid(format!(
+                "Screen {id:?} leads to {count} screens, at most {most} may follow: add a screen in between."
+            ));
         }
         for (from, to) in self.edges().filter(|(from, to)| from < to && self.leads(*to, *from)) {
             let (from, to) = (self.id(from), self.id(to));
-            invalid(format!("{from:?} and {to:?} lead to each other: keep the forward route, going back needs none."));
+            invalid(format!(
+                "{from:?} and {to:?} lead to each other: keep the forward route, going back needs none."
+            ));
         }
         let looped = self.looped();
         if !looped.is_empty() {
-            invalid(format!("These screens form a loop: {}. Remove a route that leads back.", self.names(looped)));
+            invalid(format!(
+                "These screens form a loop: {}. Remove a route that leads back.",
+                self.names(looped)
+            ));
         }
         let entered: BTreeSet<usize> = self.edges().map(|(_, to)| to).collect();
         if entered.len() == self.ids.len() {
-            invalid("Every screen is led to by another: one screen must be the entry, with no route to it.".to_owned());
+            invalid(
+                "Every screen is led to by another: one screen must be the entry, with no route to it."
+                    .to_owned(),
+            );
         }
         let apart = self.apart();
         if !apart.is_empty() {
             let names = self.names(apart);
-            invalid(format!("These screens are not connected with the first: {names}. Add a route or remove them."));
+            invalid(format!(
+                "These screens are not connected with the first: {names}. Add a route or remove them."
+            ));
         }
         for (index, _) in self.out.iter().enumerate().filter(|(_, out)| out.is_empty()) {
             let id = self.id(index);
             if flow.screen(id).is_some_and(|screen| !screen.terminal) {
-                invalid(format!("Screen {id:?} leads nowhere and is not terminal: add a route or set terminal."));
+                invalid(format!(
+                    "Screen {id:?} leads nowhere and is not terminal: add a route or set terminal."
+                ));
             }
         }
     }

@@ -31,7 +31,9 @@ pub(super) fn check<'a, 'd>(flow: &'a Flow<'d>, report: &mut Report) -> Actions<
             let path = Path::At(&node.path);
             if flow.version < node.limits.since {
                 let (name, since, version) = (node.type_name, node.limits.since, flow.version);
-                let message = format!("{name} exists from Flow JSON {since}, the document is {version}: raise the version.");
+                let message = format!(
+                    "{name} exists from Flow JSON {since}, the document is {version}: raise the version."
+                );
                 checker.report.error(Code::InvalidPropertyValue, path.key("type"), message);
                 continue;
             }
@@ -71,13 +73,17 @@ impl<'a, 'd> Checker<'a, 'd, '_> {
                 None => {
                     let known: BTreeSet<&str> = properties.keys().map(String::as_str).collect();
                     let known = known.into_iter().collect::<Vec<_>>().join(", ");
-                    let message = format!("{owner} has no property {key:?}: remove it or use one of {known}.");
+                    let message =
+                        format!("{owner} has no property {key:?}: remove it or use one of {known}.");
                     self.report.error(Code::InvalidPropertyKey, path.key(key), message);
                 }
             }
         }
         for (key, property) in properties {
-            if property.required_in(self.version()) && property.exists_in(self.version()) && !map.contains_key(key) {
+            if property.required_in(self.version())
+                && property.exists_in(self.version())
+                && !map.contains_key(key)
+            {
                 let code = match (key.as_str(), owner) {
                     ("type", _) => Code::MissingRequiredTypeProperty,
                     ("payload", "navigate") => Code::MissingNavigationActionPayload,
@@ -123,9 +129,12 @@ impl<'a, 'd> Checker<'a, 'd, '_> {
             }
         }
         let input_type = map.get("input-type").and_then(Value::as_str).unwrap_or("text");
-        if !property.input_types.is_empty() && !property.input_types.iter().any(|allowed| allowed == input_type) {
+        if !property.input_types.is_empty()
+            && !property.input_types.iter().any(|allowed| allowed == input_type)
+        {
             let allowed = property.input_types.join(", ");
-            let message = format!("{key:?} works only with input-type {allowed}, not {input_type:?}: remove it.");
+            let message =
+                format!("{key:?} works only with input-type {allowed}, not {input_type:?}: remove it.");
             self.report.error(Code::InvalidPropertyNameForCondition, path.key(key), message);
         }
     }
@@ -146,7 +155,9 @@ fn wrong_version(key: &str, property: &Property, version: Version) -> String {
             format!("{key:?} exists up to Flow JSON {until}, the document is {version}: remove it.")
         }
         (Some(since), _) => {
-            format!("{key:?} exists from Flow JSON {since}, the document is {version}: remove it or raise the version.")
+            format!(
+                "{key:?} exists from Flow JSON {since}, the document is {version}: remove it or raise the version."
+            )
         }
         _ => format!("{key:?} does not exist in Flow JSON {version}: remove it."),
     }

@@ -74,7 +74,9 @@ impl Types {
             Type::IntegerText => Self::NUMBER.or(Self::STRING),
             Type::Integer | Type::Number => Self::NUMBER,
             Type::Boolean | Type::Condition => Self::BOOLEAN,
-            Type::Strings | Type::Enums | Type::Dates | Type::Array | Type::Components | Type::Screens => Self::ARRAY,
+            Type::Strings | Type::Enums | Type::Dates | Type::Array | Type::Components | Type::Screens => {
+                Self::ARRAY
+            }
             Type::Object | Type::StringMap | Type::Action | Type::Cases | Type::Routes => Self::OBJECT,
             Type::Binding => Self::SCALAR,
         }

@@ -13,7 +13,14 @@ use crate::flow::expression::Text;
 use crate::flow::limits::{self, Format, Property, Type, Unit, Version};
 
 impl<'d> Checker<'_, 'd, '_> {
-    pub(super) fn value(&mut self, key: &str, property: &'static Property, value: &'d Value, beside: &Object, path: &Path<'_>) {
+    pub(super) fn value(
+        &mut self,
+        key: &str,
+        property: &'static Property,
+        value: &'d Value,
+        beside: &Object,
+        path: &Path<'_>,
+    ) {
         if let Value::String(text) = value {
             if self.dynamic_text(property, text, path) {
                 return;
@@ -57,7 +64,10 @@ impl<'d> Checker<'_, 'd, '_> {
         if target.types.overlaps(expected) {
             self.items_of(property, &target, text, path);
         } else {
-            let message = format!("{text} is {}, but {expected} is needed: correct the reference or its type.", target.types);
+            let message = format!(
+                "{text} is {}, but {expected} is needed: correct the reference or its type.",
+                target.types
+            );
             self.report.error(Code::InvalidScreenDynamicData, path, message);
         }
         true
@@ -73,9 +83,17 @@ impl<'d> Checker<'_, 'd, '_> {
     }
 
     /// A data field that fills an array must declare the members that the component reads.
-    fn items_of(&mut self, property: &'static Property, target: &Target<'_, '_>, text: &str, path: &Path<'_>) {
+    fn items_of(
+        &mut self,
+        property: &'static Property,
+        target: &Target<'_, '_>,
+        text: &str,
+        path: &Path<'_>,
+    ) {
         let needed = property.items.as_ref().and_then(|name| limits::table().objects.get(name));
-        let (Some(needed), Some(Value::Object(items))) = (needed, target.schema.and_then(|schema| schema.get("items"))) else {
+        let (Some(needed), Some(Value::Object(items))) =
+            (needed, target.schema.and_then(|schema| schema.get("items")))
+        else {
             return;
         };
         let declared = items.get("properties");
@@ -83,12 +101,16 @@ impl<'d> Checker<'_, 'd, '_> {
             let schema = declared.and_then(|declared| declared.get(name));
             match schema {
                 None if member.required_in(self.version()) => {
-                    let message = format!("The items of {text} do not declare {name:?}: add it to items.properties of the field.");
+                    let message = format!(
+                        "The items of {text} do not declare {name:?}: add it to items.properties of the field."
+                    );
                     self.report.error(Code::InvalidScreenDynamicData, path, message);
                 }
                 Some(schema) if !Types::of_schema(schema).overlaps(Types::expected_by(member)) => {
                     let expected = Types::expected_by(member);
-                    let message = format!("{name:?} in the items of {text} must be {expected}: correct its type in the data model.");
+                    let message = format!(
+                        "{name:?} in the items of {text} must be {expected}: correct its type in the data model."
+                    );
                     self.report.error(Code::InvalidScreenDynamicData, path, message);
                 }
                 _ => {}
@@ -96,13 +118,22 @@ impl<'d> Checker<'_, 'd, '_> {
         }
     }
 
-    fn literal(&mut self, key: &str, of: Type, property: &'static Property, value: &'d Value, beside: &Object, path: &Path<'_>) {
+    fn literal(
+        &mut self,
+        key: &str,
+        of: Type,
+        property: &'static Property,
+        value: &'d Value,
+        beside: &Object,
+        path: &Path<'_>,
+    ) {
         match (of, value) {
             (Type::String | Type::Binding, Value::String(text)) => {
                 self.text_bounds(property, text, beside, path);
                 self.format(property, text, path);
                 if of == Type::Binding {
-                    let message = "A fixed value always shows the same case: bind it, such as ${form.choice}.";
+                    let message =
+                        "A fixed value always shows the same case: bind it, such as ${form.choice}.";
                     self.report.error(Code::PatternMismatch, path, message);
                 }
             }
@@ -113,15 +144,25 @@ impl<'d> Checker<'_, 'd, '_> {
             (Type::Enum, Value::String(text)) => self.choice(property, text, path),
             (Type::Date, Value::String(text)) => self.date(key, text, path),
             (Type::Uri, Value::String(text)) if url::Url::parse(text).is_err() => {
-                self.report.error(Code::InvalidPropertyValueFormat, path, "Must be an address such as https://example.com/flow.");
+                self.report.error(
+                    Code::InvalidPropertyValueFormat,
+                    path,
+                    "Must be an address such as https://example.com/flow.",
+                );
             }
             (Type::Image, Value::String(text)) => {
                 let max = property.max_at(self.version()).filter(|_| property.unit == Some(Unit::Kilobytes));
                 media::check_image(text, max, path, self.report);
             }
-            (Type::Strings | Type::Enums | Type::Dates, Value::Array(items)) => self.texts(key, of, property, items, beside, path),
-            (Type::Integer | Type::IntegerText | Type::Number, _) => self.number_bounds(property, value, path),
-            (Type::Array | Type::Components | Type::Screens, Value::Array(items)) => self.array(of, property, items, path),
+            (Type::Strings | Type::Enums | Type::Dates, Value::Array(items)) => {
+                self.texts(key, of, property, items, beside, path)
+            }
+            (Type::Integer | Type::IntegerText | Type::Number, _) => {
+                self.number_bounds(property, value, path)
+            }
+            (Type::Array | Type::Components | Type::Screens, Value::Array(items)) => {
+                self.array(of, property, items, path)
+            }
             (Type::Object, Value::Object(map)) => {
                 if let Some(name) = &property.object {
                     self.named(name, map, path, key);
@@ -137,7 +178,11 @@ impl<'d> Checker<'_, 'd, '_> {
                 }
             }
             (Type::Cases, Value::Object(map)) if map.is_empty() => {
-                self.report.error(Code::EmptySwitchCases, path, "A Switch needs at least one case: add one or remove the Switch.");
+                self.report.error(
+                    Code::EmptySwitchCases,
+                    path,
+                    "A Switch needs at least one case: add one or remove the Switch.",
+                );
             }
             (Type::Condition, Value::String(text)) => {
                 if let Some(scope) = self.scope() {
@@ -154,7 +199,14 @@ impl<'d> Checker<'_, 'd, '_> {
     }
 
     /// Whether the value was a range, or should have been one, and so is dealt with.
-    fn range(&mut self, key: &str, property: &'static Property, value: &'d Value, beside: &Object, path: &Path<'_>) -> bool {
+    fn range(
+        &mut self,
+        key: &str,
+        property: &'static Property,
+        value: &'d Value,
+        beside: &Object,
+        path: &Path<'_>,
+    ) -> bool {
         let mode = self.node.and_then(|node| node.mode());
         let Value::Object(map) = value else {
             let misplaced = mode == Some("range");
@@ -165,7 +217,9 @@ impl<'d> Checker<'_, 'd, '_> {
             return misplaced;
         };
         if mode == Some("single") {
-            let message = format!("An object with start-date and end-date needs mode \"range\": write one value for {key:?}.");
+            let message = format!(
+                "An object with start-date and end-date needs mode \"range\": write one value for {key:?}."
+            );
             self.report.error(Code::InvalidPropertyValueForCondition, path, message);
             return true;
         }
@@ -175,7 +229,10 @@ impl<'d> Checker<'_, 'd, '_> {
                 Some(value) => match property.types.iter().find(|of| fits(**of, value)) {
                     Some(of) => self.literal(end, *of, property, value, beside, &path.key(end)),
                     None => {
-                        let message = format!("Expected {}.", property.types.iter().map(|of| describe(*of)).collect::<String>());
+                        let message = format!(
+                            "Expected {}.",
+                            property.types.iter().map(|of| describe(*of)).collect::<String>()
+                        );
                         self.report.error(Code::InvalidPropertyType, path.key(end), message);
                     }
                 },
@@ -194,16 +251,29 @@ impl<'d> Checker<'_, 'd, '_> {
     }
 
     fn dynamic_text_of_range(&mut self, property: &Property, text: &str, path: &Path<'_>) -> bool {
-        let Some(target) = self.scope().and_then(|scope| scope.text(text, path, self.report)) else { return false };
+        let Some(target) = self.scope().and_then(|scope| scope.text(text, path, self.report)) else {
+            return false;
+        };
         let expected = Types::expected_by(property).and(Types::SCALAR);
         if !target.types.overlaps(expected) {
-            let message = format!("{text} is {}, but {expected} is needed: correct the reference or its type.", target.types);
+            let message = format!(
+                "{text} is {}, but {expected} is needed: correct the reference or its type.",
+                target.types
+            );
             self.report.error(Code::InvalidScreenDynamicData, path, message);
         }
         true
     }
 
-    fn texts(&mut self, key: &str, of: Type, property: &'static Property, items: &'d [Value], beside: &Object, path: &Path<'_>) {
+    fn texts(
+        &mut self,
+        key: &str,
+        of: Type,
+        property: &'static Property,
+        items: &'d [Value],
+        beside: &Object,
+        path: &Path<'_>,
+    ) {
         if property.unit == Some(Unit::Items) {
             self.item_bounds(property, items.len(), Code::MinItemsRequired, path);
         }
@@ -218,7 +288,8 @@ impl<'d> Checker<'_, 'd, '_> {
                 self.scope().and_then(|scope| scope.text(text, &path, self.report))
             } else {
                 if !matches!(Text::parse(text), Ok(Text::Literal)) {
-                    let message = "The entries are fixed texts: bind the whole property to one reference instead.";
+                    let message =
+                        "The entries are fixed texts: bind the whole property to one reference instead.";
                     self.report.error(Code::InvalidPropertyValue, path, message);
                 }
                 None
@@ -249,14 +320,17 @@ impl<'d> Checker<'_, 'd, '_> {
 
     fn array(&mut self, of: Type, property: &'static Property, items: &'d [Value], path: &Path<'_>) {
         // Meta words an empty branch as a wrong value, not as too few items.
-        let too_few = if of == Type::Components { Code::InvalidPropertyValue } else { Code::MinItemsRequired };
+        let too_few =
+            if of == Type::Components { Code::InvalidPropertyValue } else { Code::MinItemsRequired };
         self.item_bounds(property, items.len(), too_few, path);
         let Some(name) = &property.items else { return };
         for (index, item) in items.iter().enumerate() {
             let path = path.index(index);
             match item {
                 Value::Object(map) => self.named(name, map, &path, name),
-                _ => self.report.error(Code::InvalidPropertyType, path, format!("Every {name} is an object.")),
+                _ => {
+                    self.report.error(Code::InvalidPropertyType, path, format!("Every {name} is an object."))
+                }
             }
         }
     }
@@ -277,19 +351,35 @@ impl<'d> Checker<'_, 'd, '_> {
 
     fn item_bounds(&mut self, property: &Property, items: usize, too_few: Code, path: &Path<'_>) {
         if let Some(min) = property.min.filter(|min| (items as f64) < *min) {
-            self.report.error(too_few, path, format!("There must be at least {min} entries, there are {items}: add some."));
+            self.report.error(
+                too_few,
+                path,
+                format!("There must be at least {min} entries, there are {items}: add some."),
+            );
         }
         if let Some(max) = property.max_at(self.version()).filter(|max| items as f64 > *max) {
-            let message = format!("There may be at most {max} entries, there are {items}: remove some or split them.");
+            let message =
+                format!("There may be at most {max} entries, there are {items}: remove some or split them.");
             self.report.error(Code::MaxItemsRequired, path, message);
         }
     }
 
     fn text_bounds(&mut self, property: &Property, text: &str, beside: &Object, path: &Path<'_>) {
-        if property.unit == Some(Unit::Chars) && text.is_empty() && property.min.is_some_and(|min| min >= 1.0) {
-            self.report.error(Code::MinCharsRequired, path, "The text is empty: write at least one character.");
-        } else if text.trim().is_empty() && property.non_blank_since.is_some_and(|since| self.version() >= since) {
-            self.report.error(Code::PatternMismatch, path, "The text is blank: write something that can be seen.");
+        if property.unit == Some(Unit::Chars) && text.is_empty() && property.min.is_some_and(|min| min >= 1.0)
+        {
+            self.report.error(
+                Code::MinCharsRequired,
+                path,
+                "The text is empty: write at least one character.",
+            );
+        } else if text.trim().is_empty()
+            && property.non_blank_since.is_some_and(|since| self.version() >= since)
+        {
+            self.report.error(
+                Code::PatternMismatch,
+                path,
+                "The text is blank: write something that can be seen.",
+            );
         }
         if property.unit == Some(Unit::Chars) {
             self.max_chars(property, text.chars().count(), beside, path);
@@ -328,9 +418,18 @@ impl<'d> Checker<'_, 'd, '_> {
         if media::is_date(text, self.version()) {
             return;
         }
-        let single_start = key == "init-value" && self.node.is_some_and(|node| node.type_name == "CalendarPicker");
-        let code = if single_start { Code::InvalidDateSingleInitValueFormat } else { Code::InvalidPropertyValueFormat };
-        let wanted = if self.version() < Version::new(5, 0) { "milliseconds since 1970 as a text" } else { "YYYY-MM-DD" };
+        let single_start =
+            key == "init-value" && self.node.is_some_and(|node| node.type_name == "CalendarPicker");
+        let code = if single_start {
+            Code::InvalidDateSingleInitValueFormat
+        } else {
+            Code::InvalidPropertyValueFormat
+        };
+        let wanted = if self.version() < Version::new(5, 0) {
+            "milliseconds since 1970 as a text"
+        } else {
+            "YYYY-MM-DD"
+        };
         self.report.error(code, path, format!("{text:?} is no date: write {wanted}."));
     }
 
@@ -339,7 +438,11 @@ impl<'d> Checker<'_, 'd, '_> {
             Some(Format::Colour) => {
                 let digits = text.strip_prefix('#').filter(|digits| digits.len() == 6);
                 if !digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit())) {
-                    self.report.error(Code::PatternMismatch, path, format!("{text:?} is no colour: write #RRGGBB."));
+                    self.report.error(
+                        Code::PatternMismatch,
+                        path,
+                        format!("{text:?} is no colour: write #RRGGBB."),
+                    );
                 }
             }
             Some(Format::Https) => {
@@ -357,7 +460,9 @@ impl<'d> Checker<'_, 'd, '_> {
 fn fits(of: Type, value: &Value) -> bool {
     match of {
         Type::String | Type::Enum | Type::Const | Type::Date | Type::Image | Type::Uri => value.is_string(),
-        Type::Strings | Type::Enums | Type::Dates | Type::Array | Type::Components | Type::Screens => value.is_array(),
+        Type::Strings | Type::Enums | Type::Dates | Type::Array | Type::Components | Type::Screens => {
+            value.is_array()
+        }
         Type::Integer => value.as_f64().is_some_and(|number| number.fract() == 0.0),
         Type::IntegerText => match value {
             Value::String(text) => text.parse::<i64>().is_ok(),
@@ -388,5 +493,7 @@ fn describe(of: Type) -> &'static str {
 }
 
 fn too_long(length: usize, max: usize) -> String {
-    format!("The text has {length} characters, {max} are shown: shorten it or move the rest to a text component.")
+    format!(
+        "The text has {length} characters, {max} are shown: shorten it or move the rest to a text component."
+    )
 }

@@ -43,7 +43,8 @@ pub(super) fn check(flow: &Flow<'_>, report: &mut Report) {
     let most = limits::table().global.screens_per_flow;
     let count = flow.root.get("screens").and_then(Value::as_array).map_or(0, Vec::len);
     if count > most {
-        let message = format!("A flow may have at most {most} screens, this one has {count}: split the flow.");
+        let message =
+            format!("A flow may have at most {most} screens, this one has {count}: split the flow.");
         report.error(Code::MaxScreensNumber, "screens", message);
     }
     for screen in &flow.screens {
@@ -80,7 +81,10 @@ fn data_api(flow: &Flow<'_>, report: &mut Report) {
             report.error(Code::InvalidDataApiVersion, "data_api_version", message);
         }
         Some(since) if flow.version < *since => {
-            let message = format!("Data API {written} needs Flow JSON {since}, the document is {}: write 3.0.", flow.version);
+            let message = format!(
+                "Data API {written} needs Flow JSON {since}, the document is {}: write 3.0.",
+                flow.version
+            );
             report.error(Code::NoSupportedDataApiVersion, "data_api_version", message);
         }
         Some(_) => {}
