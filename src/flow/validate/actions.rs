@@ -226,7 +226,7 @@ impl<'a, 'd> Checker<'a, 'd, '_> {
         for key in to.fields().filter(|key| !payload.contains_key(*key)) {
             let message =
                 format!("Screen {next:?} expects {key:?}: add it to the payload or remove the field there.");
-            self.report.error(Code::InvalidNavigateActionPayload, &payload_path, message);
+            self.report.error(Code::InvalidNavigateActionPayload, payload_path, message);
         }
     }
 

@@ -113,20 +113,19 @@ fn dates(version: Version, node: &Node<'_>, report: &mut Report) {
     }
     if let Some(range) = node.map.get("init-value").and_then(Value::as_object) {
         let end = |key: &str| range.get(key).and_then(Value::as_str).and_then(date);
-        if let (Some(start), Some(end)) = (end("start-date"), end("end-date")) {
-            if start > end {
-                let message = "The range ends before it starts: swap the dates.";
-                report.error(Code::InvalidDateRange, path.key("init-value"), message);
-            }
+        if let (Some(start), Some(end)) = (end("start-date"), end("end-date"))
+            && start > end
+        {
+            let message = "The range ends before it starts: swap the dates.";
+            report.error(Code::InvalidDateRange, path.key("init-value"), message);
         }
     }
     let days = |key: &str| node.map.get(key).and_then(Value::as_f64);
-    if let (Some(min), Some(max)) = (days("min-days"), days("max-days")) {
-        if min > max {
-            let message =
-                format!("\"min-days\" is {min} and so above \"max-days\", which is {max}: change one.");
-            report.error(Code::InvalidMinMaxDays, path.key("min-days"), message);
-        }
+    if let (Some(min), Some(max)) = (days("min-days"), days("max-days"))
+        && min > max
+    {
+        let message = format!("\"min-days\" is {min} and so above \"max-days\", which is {max}: change one.");
+        report.error(Code::InvalidMinMaxDays, path.key("min-days"), message);
     }
 }
 

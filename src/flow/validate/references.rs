@@ -235,10 +235,10 @@ fn form<'a, 'd>(screen: &'a Screen<'d>, name: &str, reference: &Reference) -> Re
         return Ok(Target { types: input.value_types(), schema: None, input: Some(input) });
     }
     // A member of an object value, such as the start-date of a range.
-    if let Some((name, _)) = name.split_once('.') {
-        if screen.input(name).is_some_and(|input| input.value_types().overlaps(Types::OBJECT)) {
-            return Ok(Target::of(Types::STRING));
-        }
+    if let Some((name, _)) = name.split_once('.')
+        && screen.input(name).is_some_and(|input| input.value_types().overlaps(Types::OBJECT))
+    {
+        return Ok(Target::of(Types::STRING));
     }
     let id = screen.id;
     if screen.forms.contains(name) {

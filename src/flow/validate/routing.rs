@@ -17,12 +17,12 @@ struct Graph<'d> {
 }
 
 pub(super) fn check(flow: &Flow<'_>, actions: &Actions<'_, '_>, report: &mut Report) {
-    if let Some(at) = &actions.data_exchange_at {
-        if !flow.has_endpoint() {
-            let message =
-                format!("{at} calls the endpoint, so data_api_version is needed: add it and routing_model.");
-            report.error(Code::MissingRequiredProperty, "data_api_version", message);
-        }
+    if let Some(at) = &actions.data_exchange_at
+        && !flow.has_endpoint()
+    {
+        let message =
+            format!("{at} calls the endpoint, so data_api_version is needed: add it and routing_model.");
+        report.error(Code::MissingRequiredProperty, "data_api_version", message);
     }
     let model = match flow.root.get("routing_model") {
         Some(Value::Object(model)) => Some(model),
@@ -101,7 +101,7 @@ impl<'d> Graph<'d> {
         for id in self.ids.iter().filter(|id| !model.contains_key(**id)) {
             let message =
                 format!("Screen {id:?} is missing: add it with the screens that may follow, [] for none.");
-            report.error(Code::InvalidRoutingModel, &at, message);
+            report.error(Code::InvalidRoutingModel, at, message);
         }
         for Route { from, to, path } in routes {
             let known = index.get(from.id).and_then(|from| self.out.get(*from)).zip(index.get(to.id));

@@ -122,11 +122,11 @@ impl<'a, 'd> Checker<'a, 'd, '_> {
             let message = format!("Inside a Form {key:?} is not read: move it to {instead:?} of the Form.");
             self.report.error(Code::InvalidPropertyKey, path.key(key), message);
         }
-        if let (Some(only), Some(mode)) = (property.only_mode.as_deref(), node.mode()) {
-            if only != mode {
-                let message = format!("{key:?} needs mode {only:?}: remove it or change the mode.");
-                self.report.error(Code::UnexpectedCalendarPickerRangeModeProp, path.key(key), message);
-            }
+        if let (Some(only), Some(mode)) = (property.only_mode.as_deref(), node.mode())
+            && only != mode
+        {
+            let message = format!("{key:?} needs mode {only:?}: remove it or change the mode.");
+            self.report.error(Code::UnexpectedCalendarPickerRangeModeProp, path.key(key), message);
         }
         let input_type = map.get("input-type").and_then(Value::as_str).unwrap_or("text");
         if !property.input_types.is_empty()

@@ -21,10 +21,10 @@ impl<'d> Checker<'_, 'd, '_> {
         beside: &Object,
         path: &Path<'_>,
     ) {
-        if let Value::String(text) = value {
-            if self.dynamic_text(property, text, path) {
-                return;
-            }
+        if let Value::String(text) = value
+            && self.dynamic_text(property, text, path)
+        {
+            return;
         }
         if property.range && self.range(key, property, value, beside, path) {
             return;
