@@ -1,1 +1,5 @@
-//! flow
+//! The Flow JSON side: what Meta allows, expressions, and the validator. Pure.
+
+pub mod expression;
+pub mod limits;
+pub mod validate;
