@@ -50,7 +50,7 @@ pub struct Limits {
     pub header_read: Duration,
     /// From the end of the head to the last byte of the body.
     pub body_read: Duration,
-    /// Between two requests of one connection.
+    /// Between two requests of one connection; also the most a peer may take to read one reply.
     pub keep_alive_idle: Duration,
     /// How long a peer may refuse to take one more byte of its reply.
     pub write_stall: Duration,
