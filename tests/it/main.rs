@@ -1,3 +1,4 @@
 //! Journeys of the whole product, one module each.
 
+mod config;
 mod server;
