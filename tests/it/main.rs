@@ -1,4 +1,5 @@
 //! Journeys of the whole product, one module each.
 
 mod config;
+mod sandbox;
 mod server;
