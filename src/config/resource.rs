@@ -1,0 +1,477 @@
+//! What Formgate serves: `[[number]]`, `[[destination]]`, `[[flow]]`.
+
+use std::{fmt, path::PathBuf};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use secrecy::SecretString;
+use toml::de::DeValue;
+use url::Url;
+
+use super::{
+    fault::Place,
+    id::{DestinationId, FlowId, NumberId},
+    read::{Given, Section},
+};
+
+/// `[[number]]`: a WhatsApp number.
+#[derive(Debug)]
+pub struct Number {
+    /// Its name in this configuration.
+    pub id: NumberId,
+    /// Its id in the Graph API.
+    pub phone_number_id: Option<String>,
+    /// Its WhatsApp Business account in the Graph API.
+    pub waba_id: Option<String>,
+    /// Check request signatures; at least one.
+    pub app_secrets: Vec<AppSecret>,
+    /// For Graph calls only.
+    pub access_token: Option<SecretString>,
+    /// PEM, newest first; empty: made and kept sealed in the store.
+    pub private_keys: Vec<SecretString>,
+    /// Opens private keys that are encrypted.
+    pub private_key_passphrase: Option<SecretString>,
+}
+
+/// A secret of the Meta app.
+#[derive(Debug)]
+pub struct AppSecret {
+    /// The secret.
+    pub secret: SecretString,
+    /// Not accepted from then on: the old secret of a rotation.
+    pub expires: Option<jiff::Timestamp>,
+}
+
+/// `[[destination]]`: where submissions go. Its URL may itself be a secret and is not shown.
+pub struct Destination {
+    /// Its name in this configuration.
+    pub id: DestinationId,
+    /// What it is.
+    pub kind: DestinationKind,
+    /// Where it is.
+    pub url: Url,
+    /// Signs deliveries: `whsec_` and Base64.
+    pub secret: SecretString,
+    /// What a delivery looks like.
+    pub shape: Shape,
+    /// Permits http, any port and private addresses.
+    pub allow_private_network: bool,
+    /// Question's key to the name it gets at the destination.
+    pub mapping: Vec<(String, String)>,
+    /// Sent along with every delivery.
+    pub headers: Vec<(String, SecretString)>,
+}
+
+impl fmt::Debug for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Destination")
+            .field("id", &self.id)
+            .field("kind", &self.kind)
+            .field("host", &self.url.host_str())
+            .field("shape", &self.shape)
+            .field("allow_private_network", &self.allow_private_network)
+            .finish_non_exhaustive()
+    }
+}
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant),+
+        }
+
+        impl $name {
+            const WORDS: &[(&str, Self)] = &[$(($word, Self::$variant)),+];
+
+            /// The word in the configuration.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+    };
+}
+
+words!(
+    /// What a destination is.
+    DestinationKind {
+        /// Any HTTP endpoint that verifies Standard Webhooks.
+        Webhook = "webhook",
+    }
+);
+words!(
+    /// What a delivery looks like.
+    Shape {
+        /// The whole submission.
+        Full = "full",
+        /// One object, a member for each answer.
+        Flat = "flat",
+        /// Name, phone, e-mail, and the rest apart.
+        Lead = "lead",
+    }
+);
+words!(
+    /// The tool a form was made with.
+    Tool {
+        /// Typeform.
+        Typeform = "typeform",
+        /// Google Forms.
+        GoogleForms = "google-forms",
+        /// HubSpot.
+        Hubspot = "hubspot",
+        /// SurveyMonkey.
+        Surveymonkey = "surveymonkey",
+        /// Formgate's own neutral definition.
+        Form = "form",
+    }
+);
+words!(
+    /// Which flow tokens are accepted.
+    Tokens {
+        /// Flows sent by other systems, too.
+        Any = "any",
+        /// Only tokens that Formgate made.
+        Sealed = "sealed",
+    }
+);
+words!(
+    /// Where a flow's first screen comes from.
+    Entry {
+        /// From the endpoint, when the flow is opened.
+        Exchange = "exchange",
+        /// From the message that opens it.
+        Static = "static",
+    }
+);
+words!(
+    /// The data exchange protocol's version.
+    DataApi {
+        /// 4.0, with signed flow tokens.
+        V4 = "4.0",
+        /// 3.0.
+        V3 = "3.0",
+    }
+);
+words!(
+    /// How questions are spread over screens.
+    Mode {
+        /// As the form's own pages group them.
+        Grouped = "grouped",
+        /// One question a screen.
+        OneQuestion = "one-question",
+    }
+);
+words!(
+    /// Whether Meta's signature of the flow token is asked for (WhatsApp Flows reference 1.6).
+    TokenSignature {
+        /// Not looked at.
+        Off = "off",
+        /// Checked if it is there.
+        IfPresent = "if-present",
+        /// Has to be there.
+        Required = "required",
+    }
+);
+
+/// `[[flow]]`: a form that is served as a flow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flow {
+    /// Served at `/flows/{id}`.
+    pub id: FlowId,
+    /// What made the definition.
+    pub tool: Tool,
+    /// The definition's file.
+    pub definition: PathBuf,
+    /// The number it is sent from.
+    pub number: NumberId,
+    /// Where its submissions go; none: they wait to be exported.
+    pub deliver_to: Vec<DestinationId>,
+    /// Language of labels and errors; none: the form's own.
+    pub locale: Option<String>,
+    /// Which flow tokens are accepted.
+    pub tokens: Tokens,
+    /// How long a delivered submission is kept.
+    pub retention_days: u32,
+    /// Where the first screen comes from.
+    pub entry: Entry,
+    /// The data exchange protocol's version.
+    pub data_api: DataApi,
+    /// How questions are spread over screens.
+    pub mode: Mode,
+    /// Whether Meta's signature of the token is asked for.
+    pub token_signature: TokenSignature,
+    /// ISO 3166 code for phone numbers typed without a country prefix.
+    pub default_country: Option<String>,
+}
+
+const ID_FIX: &str = "Write for example \"contact-2\"";
+
+pub(super) fn number(section: &Section<'_>) -> Option<Number> {
+    let id = section.parsed("id", ID_FIX, |text| text.parse::<NumberId>().map_err(|error| error.to_string()));
+    let graph_id = |key| {
+        section.parsed(key, "Copy it from WhatsApp Manager; it has digits only", |text| {
+            let digits = (1..=32).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+            if digits { Ok(text.to_owned()) } else { Err("is not a Graph API id".to_owned()) }
+        })
+    };
+    let (phone_number_id, waba_id) = (graph_id("phone_number_id"), graph_id("waba_id"));
+    let app_secrets = app_secrets(section);
+    let access_token = section.secret("access_token");
+    let private_keys = section.secrets("private_keys");
+    let private_key_passphrase = section.secret("private_key_passphrase");
+    section.require("id", "Give the number a name, which flows refer to");
+    section.finish();
+    Some(Number {
+        id: id?,
+        phone_number_id,
+        waba_id,
+        app_secrets,
+        access_token,
+        private_keys,
+        private_key_passphrase,
+    })
+}
+
+fn app_secrets(section: &Section<'_>) -> Vec<AppSecret> {
+    const KEY: &str = "app_secret";
+    const FIX: &str =
+        "Copy it from the Meta app's settings (Basic, App secret) and write app_secret = \"env:NAME\"";
+    let Some((given, place)) = section.given(KEY) else {
+        // Without it anyone could make the server do private-key operations: no app secret, no start.
+        section.missing(KEY, FIX);
+        return Vec::new();
+    };
+    match given {
+        Given::Variable(text) => text
+            .split(',')
+            .filter_map(|text| section.resolve_secret(KEY, text.trim(), place.clone()))
+            .map(|secret| AppSecret { secret, expires: None })
+            .collect(),
+        Given::Toml(DeValue::Array(items)) if items.is_empty() => {
+            section.fault(KEY, place, "is an empty list", FIX);
+            Vec::new()
+        }
+        Given::Toml(DeValue::Array(items)) => items
+            .iter()
+            .filter_map(|item| app_secret(section, item.get_ref(), section.cx.line(&item.span())))
+            .collect(),
+        Given::Toml(value) => app_secret(section, value, place).into_iter().collect(),
+    }
+}
+
+fn app_secret(section: &Section<'_>, value: &DeValue<'_>, place: Place) -> Option<AppSecret> {
+    const KEY: &str = "app_secret";
+    const FORM: &str = "a secret, or { value = \"…\", expires = 2027-01-31 }";
+    let (text, expires) = match value {
+        DeValue::String(text) => (text, None),
+        DeValue::Table(table) => {
+            if let Some((name, _)) =
+                table.iter().find(|(name, _)| !matches!(&**name.get_ref(), "value" | "expires"))
+            {
+                let reason = format!("has an unknown member \"{}\"", name.get_ref());
+                section.fault(KEY, section.cx.line(&name.span()), reason, format!("Write {FORM}"));
+            }
+            match (table.get("value").map(|value| value.get_ref()), table.get("expires")) {
+                (Some(DeValue::String(text)), expires) => (text, expires),
+                _ => {
+                    section.fault(KEY, place, "has no member \"value\"", format!("Write {FORM}"));
+                    return None;
+                }
+            }
+        }
+        other => {
+            section.wrong_kind(KEY, place, Given::Toml(other), FORM);
+            return None;
+        }
+    };
+    let expires = match expires.map(|expires| instant(expires.get_ref())) {
+        None => None,
+        Some(Some(instant)) => Some(instant),
+        Some(None) => {
+            let fix = "Write a date (2027-01-31) or a time with its offset (2027-01-31T12:00:00Z)";
+            section.fault(KEY, place, "has an \"expires\" that is no point in time", fix);
+            return None;
+        }
+    };
+    let secret = section.resolve_secret(KEY, text, place)?;
+    Some(AppSecret { secret, expires })
+}
+
+/// A date counts from its first moment in UTC.
+fn instant(value: &DeValue<'_>) -> Option<jiff::Timestamp> {
+    let text = match value {
+        DeValue::String(text) => text.to_string(),
+        DeValue::Datetime(time) => time.to_string(),
+        _ => return None,
+    };
+    text.parse()
+        .ok()
+        .or_else(|| format!("{}T00:00:00Z", text.parse::<jiff::civil::Date>().ok()?).parse().ok())
+}
+
+pub(super) fn destination(section: &Section<'_>) -> Option<Destination> {
+    let id =
+        section.parsed("id", ID_FIX, |text| text.parse::<DestinationId>().map_err(|error| error.to_string()));
+    let kind = section.choice("kind", DestinationKind::WORDS);
+    let allow_private_network = section.boolean("allow_private_network").unwrap_or(false);
+    let url = section.parsed(
+        "url",
+        "Write https://…, or set allow_private_network = true for a peer in your own network",
+        |text| destination_url(text, allow_private_network),
+    );
+    let secret = section.secret("secret");
+    if let Some(secret) = &secret
+        && !is_webhook_secret(secret)
+    {
+        section.fault(
+            "secret",
+            section.place.clone(),
+            "is not a Standard Webhooks secret",
+            "Write whsec_ and the Base64 of 24 to 64 random bytes",
+        );
+    }
+    let shape = default(section, "shape", Shape::WORDS, Shape::Full);
+    let mapping = table(section, "mapping", |_, text, _| Some(text.to_owned()));
+    let headers = table(section, "headers", |name, text, place| header(section, name, text, place));
+    section.require("id", "Give the destination a name, which flows refer to");
+    section.require("kind", "Write kind = \"webhook\"");
+    section.require("url", "Write the address that takes submissions");
+    section.require("secret", "Every delivery is signed: write secret = \"env:NAME\"");
+    section.finish();
+    Some(Destination {
+        id: id?,
+        kind: kind?,
+        url: url?,
+        secret: secret?,
+        shape,
+        allow_private_network,
+        mapping,
+        headers,
+    })
+}
+
+fn destination_url(text: &str, private: bool) -> Result<Url, String> {
+    // The reason never quotes the URL: its path or query may be what protects the destination.
+    let url = Url::parse(text).map_err(|error| format!("is not a URL: {error}"))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("has a user or a password, which belong in headers".to_owned());
+    }
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if private => Ok(url),
+        "http" => Err("is not encrypted".to_owned()),
+        _ => Err("is neither https nor http".to_owned()),
+    }
+}
+
+fn is_webhook_secret(secret: &SecretString) -> bool {
+    use secrecy::ExposeSecret;
+    let encoded = secret.expose_secret().strip_prefix("whsec_");
+    let decoded =
+        encoded.and_then(|encoded| BASE64_STANDARD.decode(encoded).ok()).map(zeroize::Zeroizing::new);
+    decoded.is_some_and(|bytes| (24..=64).contains(&bytes.len()))
+}
+
+fn header(section: &Section<'_>, name: &str, text: &str, place: Place) -> Option<SecretString> {
+    let lower = name.to_ascii_lowercase();
+    let ours =
+        matches!(&*lower, "host" | "content-type" | "content-length" | "connection" | "transfer-encoding")
+            || lower.starts_with("webhook-");
+    let token =
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    if ours || !token {
+        let reason = if ours { "is set by Formgate" } else { "is not a header's name" };
+        section.fault(&format!("headers.{name}"), place, reason, "Remove it");
+        return None;
+    }
+    section.resolve_secret(&format!("headers.{name}"), text, place)
+}
+
+/// A table whose keys are free.
+fn table<T>(
+    section: &Section<'_>,
+    key: &'static str,
+    read: impl Fn(&str, &str, Place) -> Option<T>,
+) -> Vec<(String, T)> {
+    let Some((given, place)) = section.given(key) else { return Vec::new() };
+    let Given::Toml(DeValue::Table(entries)) = given else {
+        section.wrong_kind(key, place, given, "a table in the file: { name = \"value\" }");
+        return Vec::new();
+    };
+    let mut read_entries = Vec::new();
+    for (name, value) in entries.iter() {
+        let (name, place) = (name.get_ref(), section.cx.line(&value.span()));
+        match value.get_ref() {
+            DeValue::String(text) => {
+                read_entries.extend(read(name, text, place).map(|read| (name.to_string(), read)))
+            }
+            other => {
+                section.wrong_kind(&format!("{key}.{name}"), place, Given::Toml(other), "a string in quotes")
+            }
+        }
+    }
+    read_entries
+}
+
+pub(super) fn flow(section: &Section<'_>) -> Option<Flow> {
+    let id = section.parsed("id", ID_FIX, |text| text.parse::<FlowId>().map_err(|error| error.to_string()));
+    let tool = section.choice("tool", Tool::WORDS);
+    let definition = section.existing_file("definition");
+    let number =
+        section.parsed("number", ID_FIX, |text| text.parse::<NumberId>().map_err(|error| error.to_string()));
+    let mut deliver_to = Vec::new();
+    for (text, place) in section.list("deliver_to").unwrap_or_default() {
+        match text.parse::<DestinationId>() {
+            Ok(destination) => deliver_to.push(destination),
+            Err(error) => section.fault("deliver_to", place, format!("\"{text}\" {error}"), ID_FIX),
+        }
+    }
+    let locale = section.parsed("locale", "Write for example \"it\" or \"pt-BR\"", |text| {
+        let part =
+            |part: &str| (2..=8).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric());
+        if text.split(['-', '_']).all(part) {
+            Ok(text.to_owned())
+        } else {
+            Err("is not a language tag".to_owned())
+        }
+    });
+    let default_country = section.parsed("default_country", "Write two capitals: \"IT\"", |text| {
+        let code = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_uppercase());
+        if code { Ok(text.to_owned()) } else { Err("is not an ISO 3166 code".to_owned()) }
+    });
+    let tokens = default(section, "tokens", Tokens::WORDS, Tokens::Any);
+    let retention_days = section.integer("retention_days", 1..=3650).unwrap_or(30);
+    let entry = default(section, "entry", Entry::WORDS, Entry::Exchange);
+    let data_api = default(section, "data_api", DataApi::WORDS, DataApi::V4);
+    let mode = default(section, "mode", Mode::WORDS, Mode::Grouped);
+    let token_signature =
+        default(section, "token_signature", TokenSignature::WORDS, TokenSignature::IfPresent);
+    if data_api == DataApi::V3 && token_signature == TokenSignature::Required {
+        let fix = "Write data_api = \"4.0\", or token_signature = \"if-present\"";
+        section.fault("token_signature", section.place.clone(), "data API 3.0 signs no tokens", fix);
+    }
+    section.require("id", "Give the flow a name; it is served at /flows/{id}");
+    section.require("tool", "Name the tool that made the definition, or \"form\"");
+    section.require("definition", "Write the path of the form's definition");
+    section.require("number", "Write the id of a [[number]]");
+    section.finish();
+    Some(Flow {
+        id: id?,
+        tool: tool?,
+        definition: definition?,
+        number: number?,
+        deliver_to,
+        locale,
+        tokens,
+        retention_days: u32::try_from(retention_days).ok()?,
+        entry,
+        data_api,
+        mode,
+        token_signature,
+        default_country,
+    })
+}
+
+fn default<T: Copy>(section: &Section<'_>, key: &'static str, words: &[(&str, T)], default: T) -> T {
+    section.choice(key, words).unwrap_or(default)
+}

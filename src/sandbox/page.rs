@@ -1,0 +1,53 @@
+//! The inbox for a person: one plain page, without script and style.
+
+use std::fmt::{self, Write};
+
+use super::inbox::{Counts, Delivery};
+
+pub(super) fn render(deliveries: &[Delivery], counts: Counts) -> String {
+    let mut page = String::new();
+    write_page(&mut page, deliveries, counts).expect("writing to a String does not fail");
+    page
+}
+
+fn write_page(page: &mut String, deliveries: &[Delivery], counts: Counts) -> fmt::Result {
+    let Counts { taken, repeated, refused, failed } = counts;
+    write!(
+        page,
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width\"><title>Webhook inbox</title></head><body>\
+         <h1>Webhook inbox</h1>\
+         <p>{taken} taken, {repeated} repeated, {refused} refused, {failed} failed on purpose. Newest first.</p>"
+    )?;
+    if deliveries.is_empty() {
+        page.push_str("<p>Nothing has arrived yet.</p>");
+    }
+    for delivery in deliveries.iter().rev() {
+        write!(page, "<h2>{}</h2><p>Arrived {}×.</p><dl>", Escaped(&delivery.id), delivery.times)?;
+        for (name, value) in &delivery.headers {
+            write!(page, "<dt>{}</dt><dd>{}</dd>", Escaped(name), Escaped(value))?;
+        }
+        write!(page, "</dl><pre>{}</pre>", Escaped(&format!("{:#}", delivery.body)))?;
+    }
+    page.push_str("</body></html>");
+    Ok(())
+}
+
+/// Text inside an element or a quoted attribute.
+struct Escaped<'a>(&'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for character in self.0.chars() {
+            match character {
+                '&' => f.write_str("&amp;")?,
+                '<' => f.write_str("&lt;")?,
+                '>' => f.write_str("&gt;")?,
+                '"' => f.write_str("&quot;")?,
+                '\'' => f.write_str("&#39;")?,
+                other => f.write_char(other)?,
+            }
+        }
+        Ok(())
+    }
+}

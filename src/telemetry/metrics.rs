@@ -1,0 +1,475 @@
+//! The metric families, under the names that dashboards and alerts rely on.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicI64, AtomicU64},
+    },
+    time::Duration,
+};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, info::Info},
+    registry::Registry,
+};
+
+use super::histogram::Seconds;
+
+/// The `content-type` of [`Metrics::encode`].
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// From well below Meta's wish (1 s) to its hard limit (10 s); WhatsApp Flows reference 1.11.
+const EXCHANGE_SECONDS: &[f64] =
+    &[0.000_5, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// From "at once" to the end of the retry window.
+const LAG_SECONDS: &[f64] =
+    &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0, 43_200.0, 259_200.0];
+
+/// Statuses that an exchange can have; anything else is counted as `other`, so that the label stays bounded.
+const STATUSES: [(u16, &str); 11] = [
+    (200, "200"),
+    (400, "400"),
+    (404, "404"),
+    (408, "408"),
+    (413, "413"),
+    (421, "421"),
+    (427, "427"),
+    (429, "429"),
+    (432, "432"),
+    (500, "500"),
+    (503, "503"),
+];
+const STATUS_COUNT: usize = STATUSES.len() + 1;
+
+/// Error names Meta reports (WhatsApp Flows reference 1.12); others are counted as `other`: the name comes from outside.
+const NOTICES: [&str; 10] = [
+    "timeout_error",
+    "missing_capability",
+    "cannot_be_served",
+    "no_http_response_error",
+    "unexpected_http_status_code",
+    "public-key-missing",
+    "public-key-signiture-verification",
+    "response-decryption-error",
+    "invalid-screen-transition",
+    "payload-schema-error",
+];
+
+/// What an exchange asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// The flow was opened.
+    Init,
+    /// A screen was submitted.
+    DataExchange,
+    /// The person went back.
+    Back,
+    /// Meta's health check.
+    Ping,
+    /// Meta reports an error of ours.
+    ErrorNotice,
+    /// It could not be read.
+    Unknown,
+}
+
+impl Action {
+    const COUNT: usize = 6;
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Init => "INIT",
+            Self::DataExchange => "data_exchange",
+            Self::Back => "BACK",
+            Self::Ping => "ping",
+            Self::ErrorNotice => "error_notice",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// How a delivery attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DeliveryOutcome {
+    /// The destination has it.
+    Delivered,
+    /// Tried again later.
+    Retry,
+    /// The destination will never take it.
+    Refused,
+    /// Given up after the last attempt.
+    Dead,
+}
+
+/// Where a delivery stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DeliveryState {
+    /// Waiting for its time.
+    Due,
+    /// Being attempted.
+    Leased,
+    /// Held back by a pause or an open breaker.
+    Parked,
+    /// Done.
+    Delivered,
+    /// Given up, kept for replay.
+    Dead,
+}
+
+macro_rules! label_value {
+    ($type:ty { $($variant:ident => $text:literal),+ $(,)? }) => {
+        impl EncodeLabelValue for $type {
+            fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
+                let text = match self { $(Self::$variant => $text),+ };
+                EncodeLabelValue::encode(&text, encoder)
+            }
+        }
+    };
+}
+
+label_value!(DeliveryOutcome {
+    Delivered => "delivered",
+    Retry => "retry",
+    Refused => "refused",
+    Dead => "dead",
+});
+label_value!(DeliveryState {
+    Due => "due",
+    Leased => "leased",
+    Parked => "parked",
+    Delivered => "delivered",
+    Dead => "dead",
+});
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ExchangeLabels {
+    flow: Arc<str>,
+    action: &'static str,
+    status: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FlowLabel {
+    flow: Arc<str>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NoticeLabels {
+    flow: Arc<str>,
+    error: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DeliveryLabels {
+    destination: String,
+    outcome: DeliveryOutcome,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabels {
+    destination: String,
+    state: DeliveryState,
+}
+
+/// Every metric of the process. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Metrics(Arc<Families>);
+
+#[derive(Debug)]
+struct Families {
+    registry: Registry,
+    exchanges: Family<ExchangeLabels, Counter>,
+    exchange_seconds: Seconds,
+    notices: Family<NoticeLabels, Counter>,
+    signature_failures: Counter,
+    undecryptable: Counter,
+    submissions: Family<FlowLabel, Counter>,
+    submission_repeats: Counter,
+    deliveries: Family<DeliveryLabels, Counter>,
+    delivery_lag_seconds: Seconds,
+    delivery_states: Family<StateLabels, Gauge<i64, AtomicI64>>,
+    oldest_due_seconds: Gauge<f64, AtomicU64>,
+}
+
+impl Metrics {
+    /// Registers every family.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("formgate");
+        let up = Gauge::<i64, AtomicI64>::default();
+        up.set(1);
+        registry.register("up", "The process runs", up);
+        registry.register(
+            "build",
+            "What is running",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))].to_vec()),
+        );
+        let exchanges = Family::default();
+        registry.register("exchange_requests", "Data exchange requests answered", exchanges.clone());
+        let exchange_seconds = Seconds::new(EXCHANGE_SECONDS);
+        registry.register("exchange_seconds", "From a request's head to its reply", exchange_seconds.clone());
+        let notices = Family::default();
+        registry.register("error_notices", "Errors that WhatsApp reported to the endpoint", notices.clone());
+        let signature_failures = Counter::default();
+        registry.register(
+            "signature_failures",
+            "Requests with a missing or wrong signature",
+            signature_failures.clone(),
+        );
+        let undecryptable = Counter::default();
+        registry.register("undecryptable", "Signed requests that no kept key opens", undecryptable.clone());
+        let submissions = Family::default();
+        registry.register("submissions", "Submissions acknowledged", submissions.clone());
+        let submission_repeats = Counter::default();
+        registry.register(
+            "submission_repeats",
+            "Submissions that were there already",
+            submission_repeats.clone(),
+        );
+        let deliveries = Family::default();
+        registry.register("deliveries", "Delivery attempts ended", deliveries.clone());
+        let delivery_lag_seconds = Seconds::new(LAG_SECONDS);
+        registry.register(
+            "delivery_lag_seconds",
+            "From a submission's acceptance to its delivery",
+            delivery_lag_seconds.clone(),
+        );
+        let delivery_states = Family::default();
+        registry.register("deliveries", "Deliveries by state", delivery_states.clone());
+        let oldest_due_seconds = Gauge::default();
+        registry.register(
+            "oldest_due_seconds",
+            "How long the oldest due delivery has been waiting",
+            oldest_due_seconds.clone(),
+        );
+        Self(Arc::new(Families {
+            registry,
+            exchanges,
+            exchange_seconds,
+            notices,
+            signature_failures,
+            undecryptable,
+            submissions,
+            submission_repeats,
+            deliveries,
+            delivery_lag_seconds,
+            delivery_states,
+            oldest_due_seconds,
+        }))
+    }
+
+    /// The counters of one flow; ask once and keep them.
+    pub fn flow(&self, id: &str) -> FlowMetrics {
+        let flow: Arc<str> = id.into();
+        let submissions = self.0.submissions.get_or_create_owned(&FlowLabel { flow: Arc::clone(&flow) });
+        FlowMetrics(Arc::new(FlowCounters {
+            families: Arc::clone(&self.0),
+            flow,
+            exchanges: Default::default(),
+            submissions,
+        }))
+    }
+
+    /// A request with a missing or wrong signature.
+    pub fn signature_failure(&self) {
+        self.0.signature_failures.inc();
+    }
+
+    /// A signed request that no kept key opens.
+    pub fn undecryptable(&self) {
+        self.0.undecryptable.inc();
+    }
+
+    /// A submission that was there already.
+    pub fn submission_repeat(&self) {
+        self.0.submission_repeats.inc();
+    }
+
+    /// A delivery attempt that ended.
+    pub fn delivery(&self, destination: &str, outcome: DeliveryOutcome) {
+        let labels = DeliveryLabels { destination: destination.to_owned(), outcome };
+        self.0.deliveries.get_or_create(&labels).inc();
+    }
+
+    /// How long a delivered submission had been waiting.
+    pub fn delivery_lag(&self, lag: Duration) {
+        self.0.delivery_lag_seconds.observe(lag);
+    }
+
+    /// How many deliveries of a destination are in a state now.
+    pub fn set_deliveries(&self, destination: &str, state: DeliveryState, count: u64) {
+        let labels = StateLabels { destination: destination.to_owned(), state };
+        self.0.delivery_states.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// How long the oldest due delivery has been waiting; zero when none is due.
+    pub fn set_oldest_due(&self, waiting: Duration) {
+        self.0.oldest_due_seconds.set(waiting.as_secs_f64());
+    }
+
+    /// All metrics in the Prometheus text format; see [`CONTENT_TYPE`].
+    pub fn encode(&self) -> String {
+        let mut open_metrics = String::new();
+        text::encode_registry(&mut open_metrics, &self.0.registry)
+            .expect("writing to a String does not fail");
+        prometheus_text(&open_metrics)
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Turns OpenMetrics text into Prometheus text: there a counter's family carries the suffix `_total`, so that
+/// `formgate_deliveries_total` and the gauge `formgate_deliveries` are two families, and an info is a gauge.
+fn prometheus_text(open_metrics: &str) -> String {
+    let mut output = String::with_capacity(open_metrics.len() + 256);
+    let mut help = None;
+    for line in open_metrics.lines() {
+        if let Some(description) = line.strip_prefix("# HELP ").and_then(|rest| rest.split_once(' ')) {
+            help = Some(description);
+            continue;
+        }
+        let Some((family, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) else {
+            output.push_str(line);
+            output.push('\n');
+            continue;
+        };
+        let (suffix, kind) = match kind {
+            "counter" => ("_total", "counter"),
+            "info" => ("_info", "gauge"),
+            other => ("", other),
+        };
+        if let Some((_, text)) = help.take() {
+            output.push_str(&format!("# HELP {family}{suffix} {text}\n"));
+        }
+        output.push_str(&format!("# TYPE {family}{suffix} {kind}\n"));
+    }
+    output
+}
+
+/// The counters of one flow: nothing on this path takes a lock once a series exists. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct FlowMetrics(Arc<FlowCounters>);
+
+#[derive(Debug)]
+struct FlowCounters {
+    families: Arc<Families>,
+    flow: Arc<str>,
+    /// Resolved at first use, so that a flow shows only the series that it has.
+    exchanges: [[OnceLock<Counter>; STATUS_COUNT]; Action::COUNT],
+    submissions: Counter,
+}
+
+impl FlowMetrics {
+    /// An exchange that was answered.
+    pub fn exchange(&self, action: Action, status: u16, took: Duration) {
+        self.0.families.exchange_seconds.observe(took);
+        let column = STATUSES.iter().position(|(code, _)| *code == status).unwrap_or(STATUSES.len());
+        // Both positions are inside the table by construction of its type.
+        self.0.exchanges[action as usize][column]
+            .get_or_init(|| {
+                self.0.families.exchanges.get_or_create_owned(&ExchangeLabels {
+                    flow: Arc::clone(&self.0.flow),
+                    action: action.label(),
+                    status: STATUSES.get(column).map_or("other", |(_, text)| text),
+                })
+            })
+            .inc();
+    }
+
+    /// WhatsApp reported an error of this flow's endpoint.
+    pub fn error_notice(&self, error: &str) {
+        // Webhook samples spell them in capitals with underscores (WhatsApp Flows reference 1.12).
+        let same = |known: &&str| {
+            known.len() == error.len()
+                && known.bytes().zip(error.bytes()).all(|(known, found)| {
+                    let plain = |byte: u8| if byte == b'-' { b'_' } else { byte.to_ascii_lowercase() };
+                    plain(known) == plain(found)
+                })
+        };
+        let labels = NoticeLabels {
+            flow: Arc::clone(&self.0.flow),
+            error: NOTICES.iter().copied().find(same).unwrap_or("other"),
+        };
+        self.0.families.notices.get_or_create(&labels).inc();
+    }
+
+    /// A submission was acknowledged.
+    pub fn submission(&self) {
+        self.0.submissions.inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encoded(act: impl FnOnce(&Metrics)) -> String {
+        let metrics = Metrics::new();
+        act(&metrics);
+        metrics.encode()
+    }
+
+    fn has(output: &str, line: &str) {
+        assert!(output.lines().any(|found| found == line), "no line {line:?} in\n{output}");
+    }
+
+    #[test]
+    fn every_family_appears_under_its_contracted_name() {
+        let output = encoded(|metrics| {
+            let flow = metrics.flow("contact");
+            flow.exchange(Action::Init, 200, Duration::from_millis(3));
+            flow.exchange(Action::Init, 200, Duration::from_secs(20));
+            flow.exchange(Action::Ping, 418, Duration::ZERO);
+            flow.error_notice("INVALID_SCREEN_TRANSITION");
+            flow.error_notice("anything a stranger sends");
+            flow.submission();
+            metrics.signature_failure();
+            metrics.undecryptable();
+            metrics.submission_repeat();
+            metrics.delivery("crm", DeliveryOutcome::Retry);
+            metrics.delivery_lag(Duration::from_millis(700));
+            metrics.set_deliveries("crm", DeliveryState::Due, 7);
+            metrics.set_oldest_due(Duration::from_millis(1500));
+        });
+        for line in [
+            "formgate_up 1",
+            concat!("formgate_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+            r#"formgate_exchange_requests_total{flow="contact",action="INIT",status="200"} 2"#,
+            r#"formgate_exchange_requests_total{flow="contact",action="ping",status="other"} 1"#,
+            r#"formgate_exchange_seconds_bucket{le="0.002"} 1"#,
+            r#"formgate_exchange_seconds_bucket{le="0.005"} 2"#,
+            r#"formgate_exchange_seconds_bucket{le="10.0"} 2"#,
+            r#"formgate_exchange_seconds_bucket{le="+Inf"} 3"#,
+            "formgate_exchange_seconds_sum 20.003",
+            "formgate_exchange_seconds_count 3",
+            r#"formgate_error_notices_total{flow="contact",error="invalid-screen-transition"} 1"#,
+            r#"formgate_error_notices_total{flow="contact",error="other"} 1"#,
+            r#"formgate_submissions_total{flow="contact"} 1"#,
+            "formgate_signature_failures_total 1",
+            "formgate_undecryptable_total 1",
+            "formgate_submission_repeats_total 1",
+            r#"formgate_deliveries_total{destination="crm",outcome="retry"} 1"#,
+            r#"formgate_delivery_lag_seconds_bucket{le="1.0"} 1"#,
+            r#"formgate_deliveries{destination="crm",state="due"} 7"#,
+            "formgate_oldest_due_seconds 1.5",
+            "# TYPE formgate_deliveries_total counter",
+            "# TYPE formgate_deliveries gauge",
+            "# HELP formgate_submissions_total Submissions acknowledged.",
+        ] {
+            has(&output, line);
+        }
+    }
+
+    #[test]
+    fn a_flow_asked_for_twice_counts_into_the_same_series() {
+        let output = encoded(|metrics| {
+            metrics.flow("contact").submission();
+            metrics.flow("contact").submission();
+        });
+        has(&output, r#"formgate_submissions_total{flow="contact"} 2"#);
+    }
+}

@@ -1,0 +1,271 @@
+//! What an operator sees: layers, secrets, and every fault at once.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use formgate::config::{Config, DataApi, Faults, MasterKey, Mode, Place, Shape, Tool};
+use secrecy::ExposeSecret;
+use tempfile::TempDir;
+
+const WHSEC: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+struct Folder(TempDir);
+
+impl Folder {
+    fn new(config: &str) -> Self {
+        let folder = Self(tempfile::tempdir().expect("a folder"));
+        folder.write("formgate.toml", config);
+        folder
+    }
+
+    fn write(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.0.path().join(name);
+        fs::write(&path, content).expect("a file");
+        path
+    }
+
+    fn load(&self, env: &[(&str, &str)]) -> Result<Config, Faults> {
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Config::load(Some(&self.0.path().join("formgate.toml")), env)
+    }
+
+    /// Every fault as `key: reason. fix`.
+    fn faults(&self, env: &[(&str, &str)]) -> Vec<String> {
+        let faults = self.load(env).expect_err("faults");
+        faults.iter().map(|fault| format!("{}: {}. {}", fault.key, fault.reason, fault.fix)).collect()
+    }
+}
+
+fn has(faults: &[String], start: &str) {
+    assert!(faults.iter().any(|fault| fault.starts_with(start)), "no fault {start:?} in {faults:#?}");
+}
+
+fn complete() -> Folder {
+    let folder = Folder::new(&format!(
+        r#"
+        [server]
+        drain_seconds = 3
+
+        [[number]]
+        id = "shop"
+        app_secret = [{{ value = "env:NEW" }}, {{ value = "env:OLD", expires = 2027-01-31 }}]
+        private_keys = ["file:shop.pem"]
+
+        [[destination]]
+        id = "crm"
+        kind = "webhook"
+        url = "http://127.0.0.1:9/hook"
+        secret = "{WHSEC}"
+        allow_private_network = true
+        shape = "flat"
+        mapping = {{ first_name = "FirstName" }}
+
+        [[flow]]
+        id = "contact-2"
+        tool = "typeform"
+        definition = "contact.json"
+        number = "shop"
+        deliver_to = ["crm"]
+        "#
+    ));
+    folder.write("contact.json", "{}");
+    folder.write("shop.pem", "pem text\n");
+    folder
+}
+
+#[test]
+fn a_whole_configuration_is_read_with_paths_from_its_own_folder() {
+    let folder = complete();
+    let config = folder.load(&[("NEW", "new-secret"), ("OLD", "old-secret")]).expect("no fault");
+    assert_eq!(config.server.drain, Duration::from_secs(3));
+    assert_eq!(config.server.listen.port(), 8080, "from the defaults");
+    assert_eq!(config.server.data_dir, folder.0.path().join("data"));
+    assert!(matches!(&config.server.master_key, MasterKey::File { content: None, .. }), "to be made");
+    let number = &config.numbers[0];
+    assert_eq!(number.app_secrets[0].secret.expose_secret(), "new-secret");
+    assert_eq!(number.app_secrets[1].expires, "2027-01-31T00:00:00Z".parse().ok());
+    assert_eq!(number.private_keys[0].expose_secret(), "pem text", "without its last newline");
+    assert_eq!(config.destinations[0].shape, Shape::Flat);
+    assert_eq!(config.destinations[0].mapping, [("first_name".to_owned(), "FirstName".to_owned())]);
+    let flow = &config.flows[0];
+    assert_eq!((flow.tool, flow.data_api, flow.mode), (Tool::Typeform, DataApi::V4, Mode::Grouped));
+    assert_eq!(flow.definition, folder.0.path().join("contact.json"));
+    assert_eq!(flow.deliver_to[0].as_str(), "crm");
+}
+
+#[test]
+fn the_environment_wins_over_the_file_in_sections_and_in_named_entries() {
+    let config = complete()
+        .load(&[
+            ("FORMGATE_SERVER__DRAIN_SECONDS", "7"),
+            ("FORMGATE_SERVER__LISTEN", "0.0.0.0:443"),
+            ("FORMGATE_NUMBER__SHOP__APP_SECRET", "env:FROM_VAULT"),
+            ("FORMGATE_DESTINATION__CRM__ALLOW_PRIVATE_NETWORK", "true"),
+            ("FORMGATE_FLOW__CONTACT_2__RETENTION_DAYS", "2"),
+            ("FORMGATE_FLOW__CONTACT_2__DELIVER_TO", " crm ,"),
+            ("FROM_VAULT", "vault-secret"),
+            ("FORMGATE_SERVICE_HOST", "not ours: no double underscore"),
+        ])
+        .expect("no fault");
+    assert_eq!(config.server.drain, Duration::from_secs(7));
+    assert_eq!(config.server.listen.port(), 443);
+    assert_eq!(config.numbers[0].app_secrets[0].secret.expose_secret(), "vault-secret");
+    assert_eq!(config.flows[0].retention_days, 2);
+    assert_eq!(config.flows[0].deliver_to.len(), 1);
+}
+
+#[test]
+fn all_faults_are_told_together_each_with_its_place_and_a_way_out() {
+    let folder = Folder::new(
+        r#"
+        [server]
+        lisen = "127.0.0.1:1"
+        admin_listen = "nowhere"
+        drain_seconds = "ten"
+        public_url = "http://forms.example.com"
+
+        [store]
+        kind = "redis"
+        url = "redis://127.0.0.1"
+
+        [log]
+        format = "prety"
+
+        [limits]
+        max_body_bytes = 1
+
+        [[number]]
+        id = "shop"
+
+        [[number]]
+        id = "shop"
+        app_secret = ""
+
+        [[destination]]
+        id = "crm"
+        kind = "webhook"
+        url = "http://crm.example.com"
+        secret = "whsec_short"
+        headers = { "webhook-id" = "x", good = "file:absent" }
+
+        [[flow]]
+        id = "Contact"
+        tool = "typform"
+        definition = "absent.json"
+        number = "shopp"
+        deliver_to = ["crn", 3]
+        data_api = "3.0"
+        token_signature = "required"
+
+        [flows]
+        "#,
+    );
+    let faults = folder.faults(&[("FORMGATE_SERVER__LISTN", "x"), ("FORMGATE_LOG__LEVEL", "x=loud")]);
+    for start in [
+        "server.lisen: is not a known key. Did you mean \"listen\"?",
+        "server.admin_listen: \"nowhere\" is not a socket address",
+        "server.drain_seconds: is of type string. Write a whole number from 1 to 600",
+        "server.public_url: is not https",
+        "store.kind: this build has no Redis store yet",
+        "log.format: \"prety\" is not known here. Did you mean \"pretty\"?",
+        "log.level: is not a log filter",
+        "limits.max_body_bytes: is out of range",
+        "number[0].app_secret: is missing",
+        "number[1].app_secret: the secret is empty",
+        "number[1].id: \"shop\" is taken already",
+        "destination[0].url: is not encrypted",
+        "destination[0].secret: is not a Standard Webhooks secret",
+        "destination[0].headers.webhook-id: is set by Formgate",
+        "destination[0].headers.good: cannot read",
+        "flow[0].id: is not an id of 1 to 64",
+        "flow[0].tool: \"typform\" is not known here. Did you mean \"typeform\"?",
+        "flow[0].definition: there is no file",
+        "flow[0].number: no [[number]] has the id \"shopp\". Did you mean \"shop\"?",
+        "flow[0].deliver_to: no [[destination]] has the id \"crn\". Did you mean \"crm\"?",
+        "flow[0].deliver_to: is of type integer",
+        "flow[0].token_signature: data API 3.0 signs no tokens",
+        "flows: is not a known key. Did you mean \"flow\"?",
+        ": no key answers to this variable. Did you mean FORMGATE_SERVER__LISTEN?",
+    ] {
+        has(&faults, start);
+    }
+    assert_eq!(faults.len(), 24, "each once: {faults:#?}");
+}
+
+#[test]
+fn a_fault_names_its_line_or_its_variable() {
+    let folder = Folder::new("[server]\nlisten = \"x\"\n");
+    let faults = folder.load(&[("FORMGATE_SERVER__ADMIN_LISTEN", "y")]).expect_err("faults");
+    let places: Vec<_> = faults.iter().map(|fault| fault.place.clone()).collect();
+    assert_eq!(places, [Place::Line(2), Place::Variable("FORMGATE_SERVER__ADMIN_LISTEN".into())]);
+    let report = faults.to_string();
+    assert!(report.starts_with("the configuration has 2 faults\n  server.listen (line 2): "), "{report}");
+}
+
+#[test]
+fn both_listeners_on_one_address_are_refused() {
+    let folder = Folder::new("[server]\nlisten = \"127.0.0.1:1\"\nadmin_listen = \"127.0.0.1:1\"\n");
+    has(&folder.faults(&[]), "server.admin_listen: is the public listener's address");
+}
+
+#[test]
+fn half_of_a_tls_pair_is_refused_and_a_whole_one_is_read() {
+    let folder = Folder::new("[server.tls]\ncert = \"chain.pem\"\n");
+    folder.write("chain.pem", "chain");
+    folder.write("key.pem", "key");
+    assert_eq!(folder.faults(&[]).len(), 1);
+    has(&folder.faults(&[]), "server.tls.key: is missing");
+    let config = folder.load(&[("FORMGATE_SERVER__TLS__KEY", "key.pem")]).expect("no fault");
+    assert_eq!(config.server.tls.expect("TLS").key_pem.expose_secret(), "key");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_or_is_not_toml_is_one_clear_fault() {
+    let absent = Config::load(Some(Path::new("/nonexistent/formgate.toml")), std::iter::empty());
+    assert!(absent.expect_err("a fault").to_string().contains("cannot read /nonexistent/formgate.toml"));
+    let folder = Folder::new("[server\nlisten = 1\n");
+    has(&folder.faults(&[]), ": is not TOML");
+}
+
+#[test]
+fn no_secret_is_ever_shown_neither_by_debug_nor_by_a_fault() {
+    const CANARY: &str = "canary-7f3a";
+    let folder = Folder::new(&format!(
+        r#"
+        [server]
+        master_key = "{CANARY}"
+        [[number]]
+        id = "shop"
+        app_secret = "{CANARY}"
+        access_token = "{CANARY}"
+        private_keys = ["{CANARY}", "file:canary.pem"]
+        private_key_passphrase = "env:PASSPHRASE"
+        [[destination]]
+        id = "crm"
+        kind = "webhook"
+        url = "https://crm.example.com/{CANARY}?key={CANARY}"
+        secret = "{WHSEC}"
+        headers = {{ authorization = "{CANARY}" }}
+        "#
+    ));
+    folder.write("canary.pem", CANARY);
+    let env = [("PASSPHRASE", CANARY)];
+    let shown = format!("{:?}", folder.load(&env).expect("no fault"));
+    assert!(shown.contains("crm.example.com") && !shown.contains("canary"), "{shown}");
+    assert!(!shown.contains(WHSEC), "{shown}");
+
+    for broken in [
+        format!("[[number]]\nid = \"shop\"\napp_secret = \"{CANARY}\n"),
+        format!("[[number]]\nid = \"shop\"\napp_secret = {{ value = \"{CANARY}\", expires = 3 }}\n"),
+        format!(
+            "[[destination]]\nid = \"a\"\nkind = \"webhook\"\nurl = \"ftp://{CANARY}@x/\"\nsecret = \"{CANARY}\"\n"
+        ),
+    ] {
+        let faults = Folder::new(&broken).load(&[]).expect_err("faults");
+        let shown = format!("{faults} {faults:?}");
+        assert!(!shown.contains(CANARY), "{shown}");
+    }
+}
