@@ -87,6 +87,18 @@ pub enum TextStyle {
     Rich,
 }
 
+impl TextStyle {
+    /// The length that the component shows (reference 4.8); RichText has no documented limit.
+    pub fn max_chars(self) -> usize {
+        match self {
+            Self::Heading | Self::Subheading => 80,
+            Self::Body => 4096,
+            Self::Caption => 409,
+            Self::Rich => usize::MAX,
+        }
+    }
+}
+
 /// An entry of a navigation list.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NavigationItem {
@@ -218,10 +230,12 @@ impl<'a> Renderer<'a> {
         // Actions hold payloads that are resolved when they are tapped, not before.
         let mut resolved = Map::new();
         for (property, value) in properties.iter().filter(|(property, _)| !property.ends_with("-action")) {
-            let value = if matches!(property.as_str(), "data-source" | "list-items") && value.is_array() {
-                Some(value.clone())
-            } else {
-                self.resolve(&format!("{kind} {name}.{property}"), value)
+            let place = format!("{kind} {name}.{property}");
+            let value = match value {
+                Value::Array(items) if matches!(property.as_str(), "data-source" | "list-items") => {
+                    Some(items.iter().map(|item| self.item(&place, item)).collect())
+                }
+                value => self.resolve(&place, value),
             };
             resolved.extend(value.map(|value| (property.clone(), value)));
         }
@@ -282,6 +296,18 @@ impl<'a> Renderer<'a> {
 
     fn resolve(&mut self, place: &str, value: &Value) -> Option<Value> {
         evaluate(value, self.scope).unwrap_or_else(|error| self.problem(place, error))
+    }
+
+    /// An entry of a list with its own actions left unresolved.
+    fn item(&mut self, place: &str, item: &Value) -> Value {
+        let Some(members) = item.as_object() else { return item.clone() };
+        let mut resolved = Map::new();
+        for (name, member) in members {
+            let is_action = name.ends_with("-action");
+            let member = if is_action { Some(member.clone()) } else { self.resolve(place, member) };
+            resolved.extend(member.map(|member| (name.clone(), member)));
+        }
+        Value::Object(resolved)
     }
 
     fn object(&mut self, place: &str, properties: &Map<String, Value>, name: &str) -> Map<String, Value> {
