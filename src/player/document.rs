@@ -176,7 +176,9 @@ impl ScreenDefinition {
 
     /// Whether the screen shows a list of links instead of a form.
     pub fn is_navigation_list(&self) -> bool {
-        self.children.iter().any(|node| matches!(node, Node::Component(leaf) if leaf.kind == "NavigationList"))
+        self.children
+            .iter()
+            .any(|node| matches!(node, Node::Component(leaf) if leaf.kind == "NavigationList"))
     }
 
     fn navigate_targets(&self) -> Vec<String> {
@@ -256,7 +258,8 @@ fn read_node(json: &Value, depth: usize) -> Result<Node, Error> {
             otherwise: children("else")?,
         },
         "Switch" => {
-            let cases = properties.get("cases").and_then(Value::as_object).ok_or(Error::Member("Switch.cases"))?;
+            let cases =
+                properties.get("cases").and_then(Value::as_object).ok_or(Error::Member("Switch.cases"))?;
             let read = |(case, branch): (&String, &Value)| {
                 let branch = branch.as_array().ok_or(Error::Member("Switch.cases[]"))?;
                 Ok((case.clone(), nodes(branch, depth + 1)?))

@@ -68,8 +68,10 @@ impl Envelope {
         let (mut aes_key, mut iv) = ([0; 16], [0; 16]);
         rng.fill_bytes(&mut aes_key);
         rng.fill_bytes(&mut iv);
-        let encrypted_key =
-            endpoint_key.0.oaep_encrypt_with_rng::<Sha256, _>(&mut rng, &aes_key).map_err(Error::KeyTransport)?;
+        let encrypted_key = endpoint_key
+            .0
+            .oaep_encrypt_with_rng::<Sha256, _>(&mut rng, &aes_key)
+            .map_err(Error::KeyTransport)?;
         let body = json!({
             "encrypted_flow_data": STANDARD.encode(encrypt(&aes_key, &iv, plaintext)),
             "encrypted_aes_key": STANDARD.encode(encrypted_key),
@@ -120,7 +122,8 @@ pub fn flow_token_signature(app_secret: &SecretString, flow_token: &str) -> Stri
 
 fn mac(app_secret: &SecretString, message: &[u8]) -> [u8; 32] {
     let key = app_secret.expose_secret().as_bytes();
-    let mut mac = <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(key).expect("HMAC takes a key of any length");
+    let mut mac =
+        <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(key).expect("HMAC takes a key of any length");
     mac.update(message);
     mac.finalize().into_bytes().into()
 }

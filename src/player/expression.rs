@@ -291,7 +291,10 @@ mod tests {
 
     #[test]
     fn juxtaposition_concatenates_strings_numbers_and_booleans() {
-        assert_eq!(text("'Hi ' ${data.name} ', ' ${data.n} ' ' ${data.yes}"), Ok(Some(json!("Hi Ada, 7 true"))));
+        assert_eq!(
+            text("'Hi ' ${data.name} ', ' ${data.n} ' ' ${data.yes}"),
+            Ok(Some(json!("Hi Ada, 7 true")))
+        );
         assert_eq!(text("'Total: ' (${data.n} + 1)"), Ok(Some(json!("Total: 8"))));
         assert_eq!(text("'a' ${form.none} 'b'"), Ok(Some(json!("ab"))));
         assert_eq!(text(r"'tick \\` and \' quote' ${form.none}"), Ok(Some(json!("tick ` and ' quote"))));

@@ -294,12 +294,15 @@ pub fn judge_screen(screen: &Screen) -> Vec<Fault> {
             Rendered::Input(input) => match &input.kind {
                 InputKind::Choice { kind, options, .. } => {
                     if !kind.option_counts().contains(&options.len()) {
-                        faults.push(Fault::OptionCount { component: input.name.clone(), count: options.len() });
+                        faults
+                            .push(Fault::OptionCount { component: input.name.clone(), count: options.len() });
                     }
                     judge_ids(&input.name, options.iter().map(|option| option.id.as_str()), &mut faults);
-                    let is_long = |text: &Option<String>| text.as_ref().is_some_and(|text| is_over(text, 300));
+                    let is_long =
+                        |text: &Option<String>| text.as_ref().is_some_and(|text| is_over(text, 300));
                     let mut options = options.iter();
-                    let long = options.any(|option| is_over(&option.title, 30) || is_long(&option.description));
+                    let long =
+                        options.any(|option| is_over(&option.title, 30) || is_long(&option.description));
                     (input.name.clone(), long)
                 }
                 _ => (input.name.clone(), false),

@@ -10,6 +10,7 @@ pub mod envelope;
 pub mod expression;
 pub mod judge;
 pub mod render;
+pub mod strategy;
 pub mod transport;
 mod walk;
 

@@ -193,7 +193,13 @@ pub fn init_values(definition: &ScreenDefinition, scope: Scope<'_>) -> Map<Strin
 
 impl<'a> Renderer<'a> {
     fn new(scope: Scope<'a>) -> Self {
-        Self { scope, components: Vec::new(), problems: Vec::new(), heard: Vec::new(), init_values: Map::new() }
+        Self {
+            scope,
+            components: Vec::new(),
+            problems: Vec::new(),
+            heard: Vec::new(),
+            init_values: Map::new(),
+        }
     }
 
     fn nodes(&mut self, nodes: &[Node], form: Option<&FormContext>) {
@@ -213,7 +219,8 @@ impl<'a> Renderer<'a> {
                     self.nodes(if verdict { then } else { otherwise }, form);
                 }
                 Node::Switch { value, cases } => {
-                    let value = self.resolve("Switch.value", value).map(|value| plain(&value)).unwrap_or_default();
+                    let value =
+                        self.resolve("Switch.value", value).map(|value| plain(&value)).unwrap_or_default();
                     let named = |name: &str| cases.iter().find(|(case, _)| case == name);
                     if let Some((_, branch)) = named(&value).or_else(|| named("default")) {
                         self.nodes(branch, form);
@@ -257,7 +264,9 @@ impl<'a> Renderer<'a> {
                 self.heard.push(text.clone());
                 Rendered::Text { style, text }
             }
-            (_, "EmbeddedLink") => Rendered::Link { text: view.text("text"), action: view.action("on-click-action") },
+            (_, "EmbeddedLink") => {
+                Rendered::Link { text: view.text("text"), action: view.action("on-click-action") }
+            }
             (_, "Image") => Rendered::Image { alt_text: view.text("alt-text") },
             (_, "ImageCarousel") => {
                 let images = resolved.get("images").and_then(Value::as_array).into_iter().flatten();

@@ -84,7 +84,8 @@ impl HttpTransport {
             let response = sender.send_request(request).await.map_err(connection)?;
             let status = response.status().as_u16();
             let content_type = response.headers().get(hyper::header::CONTENT_TYPE);
-            let content_type = content_type.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+            let content_type =
+                content_type.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
             // One byte over the cap is read, so that the judge sees that the limit was passed.
             let body = Limited::new(response.into_body(), MAX_REPLY_BYTES + 1).collect().await;
             let body = body.map_err(Error::Connection)?.to_bytes().to_vec();
@@ -116,7 +117,10 @@ mod tests {
     #[test]
     fn only_an_http_address_with_a_host_is_taken() {
         let transport = HttpTransport::new("http://localhost/flows/contact?x=1").expect("an address");
-        assert_eq!((transport.authority.as_str(), transport.path.as_str()), ("localhost:80", "/flows/contact?x=1"));
+        assert_eq!(
+            (transport.authority.as_str(), transport.path.as_str()),
+            ("localhost:80", "/flows/contact?x=1")
+        );
         for address in ["https://localhost/x", "localhost:80", "file:///x", ""] {
             assert!(HttpTransport::new(address).is_err(), "{address}");
         }

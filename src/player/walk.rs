@@ -242,7 +242,11 @@ impl<T: Transport> Player<T> {
         }
         let value = self.typed(input, value);
         let values = &mut self.state_mut().ok_or(Error::Closed)?.values;
-        let before = if value.is_null() { values.shift_remove(name) } else { values.insert(name.to_owned(), value.clone()) };
+        let before = if value.is_null() {
+            values.shift_remove(name)
+        } else {
+            values.insert(name.to_owned(), value.clone())
+        };
         let before = before.unwrap_or_default();
         if before == value {
             return Ok(Outcome::Shown);

@@ -63,7 +63,9 @@ impl Page {
             Rendered::Text { text, .. } => self.wrapped("", text),
             Rendered::Input(input) => self.input(input),
             Rendered::Link { text, .. } => self.wrapped("→ ", text),
-            Rendered::Image { alt_text } => self.wrapped("▣ ", if alt_text.is_empty() { "image" } else { alt_text }),
+            Rendered::Image { alt_text } => {
+                self.wrapped("▣ ", if alt_text.is_empty() { "image" } else { alt_text })
+            }
             Rendered::NavigationList { items, .. } => {
                 for item in items {
                     self.wrapped("› ", &item.title);
@@ -141,7 +143,8 @@ impl Page {
         if !footer.captions.is_empty() {
             self.wrapped("", &footer.captions.join("  ·  "));
         }
-        let label = if footer.enabled { format!("[ {} ]", footer.label) } else { format!("( {} )", footer.label) };
+        let label =
+            if footer.enabled { format!("[ {} ]", footer.label) } else { format!("( {} )", footer.label) };
         let lead = " ".repeat(self.inner.saturating_sub(label.chars().count()) / 2);
         self.wrapped(&lead, &label);
     }
