@@ -1,1 +1,3 @@
 //! Journeys of the whole product, one module each.
+
+mod player;
