@@ -157,8 +157,9 @@ fn check_text_type(text: &str, text_type: TextType) -> Result<(), Refusal> {
     static PHONE: LazyLock<Regex> =
         LazyLock::new(|| regex(r"^(\+?[0-9]{1,3}[ .-]?)?(\([0-9]{1,4}\)[ .-]?)?[0-9]+([ .-]?[0-9]+)*$"));
     static PASSCODE: LazyLock<Regex> = LazyLock::new(|| regex(r"^[0-9]+$"));
-    static NUMBER: LazyLock<Regex> =
-        LazyLock::new(|| regex(r"^[+-]?([0-9]{1,3}(,[0-9]{3})+|[0-9]+)?([.,][0-9]+)?([eE][+-]?[0-9]+)?$"));
+    static NUMBER: LazyLock<Regex> = LazyLock::new(|| {
+        regex(r"^[+-]?([0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?|[0-9]+([.,][0-9]+)?|[.,][0-9]+)([eE][+-]?[0-9]+)?$")
+    });
     let base = match text_type {
         TextType::Text | TextType::Password => return Ok(()),
         TextType::Email => &EMAIL,
@@ -166,8 +167,7 @@ fn check_text_type(text: &str, text_type: TextType) -> Result<(), Refusal> {
         TextType::Passcode => &PASSCODE,
         TextType::Number => &NUMBER,
     };
-    let has_digit = text_type != TextType::Number || text.contains(|c: char| c.is_ascii_digit());
-    if base.is_match(text) && has_digit { Ok(()) } else { Err(Refusal::Type) }
+    if base.is_match(text) { Ok(()) } else { Err(Refusal::Type) }
 }
 
 fn regex(source: &str) -> Regex {
@@ -214,5 +214,161 @@ pub(super) fn weekday(day: Weekday) -> &'static str {
         Weekday::Friday => "Fri",
         Weekday::Saturday => "Sat",
         Weekday::Sunday => "Sun",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::player::document::Document;
+    use crate::player::expression::{Scope, ScreenState};
+
+    /// The verdict of the client on `value` for a component.
+    fn verdict(component: &Value, value: &Value) -> Result<(), Refusal> {
+        let mut component = component.clone();
+        component["name"] = json!("x");
+        component["label"] = json!("X");
+        let flow = json!({"screens": [{"id": "A", "layout": {"children": [component]}}]});
+        let document = Document::read(&flow).expect("a flow");
+        let mut state = ScreenState::default();
+        state.values.insert("x".into(), value.clone());
+        let scope = Scope { current: &state, screens: &Default::default() };
+        let screen = Screen::render(&document.screens[0], scope, None);
+        check_screen(&screen).pop().map_or(Ok(()), |(_, refusal)| Err(refusal))
+    }
+
+    fn assert_verdicts(component: &Value, verdicts: &[(Value, Result<(), Refusal>)]) {
+        for (value, expected) in verdicts {
+            assert_eq!(verdict(component, value), *expected, "{value} for {component}");
+        }
+    }
+
+    #[test]
+    fn texts_are_held_to_length_and_an_unanchored_pattern() {
+        let text = json!({"type": "TextInput", "required": true, "min-chars": "2", "max-chars": 4, "pattern": "[0-9]"});
+        assert_verdicts(
+            &text,
+            &[
+                (json!(""), Err(Refusal::Required)),
+                (json!("  "), Err(Refusal::Required)),
+                (json!("1"), Err(Refusal::TooShort)),
+                (json!(" a1b "), Ok(())),
+                (json!("abc12"), Err(Refusal::TooLong)),
+                (json!("abc"), Err(Refusal::Pattern)),
+                (json!(["a"]), Err(Refusal::Type)),
+            ],
+        );
+        let optional = json!({"type": "TextInput", "min-chars": 5, "pattern": "("});
+        assert_verdicts(&optional, &[(json!(""), Ok(())), (json!("abcde"), Ok(()))]);
+        let area = json!({"type": "TextArea", "max-length": 3});
+        assert_verdicts(&area, &[(json!("abc"), Ok(())), (json!("😀😀"), Err(Refusal::TooLong))]);
+    }
+
+    #[test]
+    fn input_types_have_their_base_checks() {
+        let cases: [(&str, &[&str], &[&str]); 4] = [
+            ("email", &["a@b.it", "a.b+c@d-e.co.uk"], &["a", "a@b", "a b@c.it", "@b.it"]),
+            (
+                "phone",
+                &["+39 055 1234", "(055) 12-34", "3331234567", "+1.415.555.0123"],
+                &["abc", "+", "055/1234"],
+            ),
+            ("passcode", &["0042"], &["12a", "1 2"]),
+            ("number", &["-4", "1,234", "1,5", "1.5e3", ".5"], &["-", "1.2.3", "12a", "e5"]),
+        ];
+        for (input_type, right, wrong) in cases {
+            let input = json!({"type": "TextInput", "input-type": input_type});
+            for text in right {
+                assert_eq!(verdict(&input, &json!(text)), Ok(()), "{input_type} {text}");
+            }
+            for text in wrong {
+                assert_eq!(verdict(&input, &json!(text)), Err(Refusal::Type), "{input_type} {text}");
+            }
+        }
+        assert_eq!(verdict(&json!({"type": "TextInput", "input-type": "number"}), &json!(12.5)), Ok(()));
+    }
+
+    #[test]
+    fn choices_must_exist_and_keep_their_counts() {
+        let options = json!([{"id": "a", "title": "A"}, {"id": "b", "title": "B"}, {"id": "c", "title": "C"},
+            {"id": "d", "title": "D", "enabled": false}]);
+        for many in ["CheckboxGroup", "ChipsSelector"] {
+            let group = json!({"type": many, "required": true, "data-source": options,
+                "min-selected-items": 2, "max-selected-items": 2});
+            assert_verdicts(
+                &group,
+                &[
+                    (json!([]), Err(Refusal::Required)),
+                    (json!(["a"]), Err(Refusal::TooFew)),
+                    (json!(["a", "b"]), Ok(())),
+                    (json!(["a", "b", "c"]), Err(Refusal::TooMany)),
+                    (json!(["a", "z"]), Err(Refusal::Option)),
+                    (json!(["a", "d"]), Err(Refusal::Option)),
+                    (json!("a"), Err(Refusal::Type)),
+                ],
+            );
+        }
+        for one in ["RadioButtonsGroup", "Dropdown"] {
+            let group = json!({"type": one, "data-source": options});
+            let verdicts =
+                [(json!("a"), Ok(())), (json!("z"), Err(Refusal::Option)), (json!(1), Err(Refusal::Type))];
+            assert_verdicts(&group, &verdicts);
+        }
+    }
+
+    #[test]
+    fn dates_stay_inside_their_bounds_and_days() {
+        let picker = json!({"type": "DatePicker", "min-date": "2026-01-10", "max-date": "2026-01-20",
+            "unavailable-dates": ["2026-01-15"]});
+        let verdicts = [
+            (json!("2026-01-10"), Ok(())),
+            (json!("2026-01-20"), Ok(())),
+            (json!("2026-01-09"), Err(Refusal::Date)),
+            (json!("2026-01-15"), Err(Refusal::Date)),
+            (json!("2026-02-30"), Err(Refusal::Type)),
+            (json!("10/01/2026"), Err(Refusal::Type)),
+        ];
+        assert_verdicts(&picker, &verdicts);
+        let weekdays = json!({"type": "CalendarPicker", "include-days": ["Mon"]});
+        assert_verdicts(
+            &weekdays,
+            &[(json!("2026-01-12"), Ok(())), (json!("2026-01-13"), Err(Refusal::Date))],
+        );
+        let range = json!({"type": "CalendarPicker", "mode": "range", "min-days": 2, "max-days": 4});
+        let days = |start: &str, end: &str| json!({"start-date": start, "end-date": end});
+        let verdicts = [
+            (days("2026-01-01", "2026-01-03"), Ok(())),
+            (days("2026-01-01", "2026-01-02"), Err(Refusal::Date)),
+            (days("2026-01-01", "2026-01-06"), Err(Refusal::Date)),
+            (days("2026-01-03", "2026-01-01"), Err(Refusal::Date)),
+            (json!("2026-01-01"), Err(Refusal::Type)),
+        ];
+        assert_verdicts(&range, &verdicts);
+    }
+
+    #[test]
+    fn a_required_opt_in_is_ticked_and_pickers_count_files() {
+        let consent = json!({"type": "OptIn", "required": true});
+        let verdicts = [
+            (json!(true), Ok(())),
+            (json!(false), Err(Refusal::Required)),
+            (json!("yes"), Err(Refusal::Type)),
+        ];
+        assert_verdicts(&consent, &verdicts);
+        let photos = json!({"type": "PhotoPicker", "min-uploaded-photos": 1, "max-uploaded-photos": 1});
+        let verdicts = [
+            (json!([]), Err(Refusal::TooFew)),
+            (json!([{}]), Ok(())),
+            (json!([{}, {}]), Err(Refusal::TooMany)),
+        ];
+        assert_verdicts(&photos, &verdicts);
+    }
+
+    #[test]
+    fn what_is_not_visible_is_not_checked() {
+        let hidden = json!({"type": "TextInput", "required": true, "visible": false});
+        assert_eq!(verdict(&hidden, &json!("")), Ok(()));
     }
 }
