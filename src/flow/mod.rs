@@ -2,4 +2,5 @@
 
 pub mod expression;
 pub mod limits;
+pub mod plan;
 pub mod validate;
