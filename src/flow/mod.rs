@@ -4,3 +4,4 @@ pub mod expression;
 pub mod limits;
 pub mod plan;
 pub mod validate;
+pub mod words;
