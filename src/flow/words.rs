@@ -246,7 +246,11 @@ mod tests {
         let fits = |text: &str, max: usize| !text.trim().is_empty() && text.chars().count() <= max;
         for w in &LANGUAGES {
             assert!([w.next, w.submit, w.close, w.start].iter().all(|t| fits(t, 35)), "{}", w.tag);
-            assert!([w.your_answer, w.choose, w.specify, w.date, w.time, w.search].iter().all(|t| fits(t, 20)), "{}", w.tag);
+            assert!(
+                [w.your_answer, w.choose, w.specify, w.date, w.time, w.search].iter().all(|t| fits(t, 20)),
+                "{}",
+                w.tag
+            );
             assert!([w.other, w.yes, w.no, w.nothing_found].iter().all(|t| fits(t, 30)), "{}", w.tag);
             assert!(fits(w.read_more, 25) && fits(w.search_hint, 80) && fits(w.time_hint, 80), "{}", w.tag);
         }

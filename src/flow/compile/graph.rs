@@ -272,7 +272,9 @@ mod tests {
         assert!(routing.edges.iter().all(|edges| edges.len() <= MAX_TARGETS));
         for target in 1..=40 {
             let direct = routing.edges[0].contains(&target);
-            let relayed = routing.via[0].iter().any(|(to, relay)| *to == target && routing.edges[*relay].contains(&target));
+            let relayed = routing.via[0]
+                .iter()
+                .any(|(to, relay)| *to == target && routing.edges[*relay].contains(&target));
             assert!(direct ^ relayed, "{target}");
         }
     }

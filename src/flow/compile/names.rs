@@ -70,7 +70,8 @@ fn is_plain(byte: u8) -> bool {
 }
 
 fn readable(reference: &str) -> String {
-    let changed = reference.len() > READABLE || !reference.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let changed =
+        reference.len() > READABLE || !reference.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     let mut name: String =
         reference.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(READABLE).collect();
     if changed {
@@ -83,7 +84,7 @@ fn readable(reference: &str) -> String {
 }
 
 /// Eight hexadecimal digits of a SHA-256.
-fn digest(text: &str) -> String {
+pub(super) fn digest(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 

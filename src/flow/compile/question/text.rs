@@ -1,0 +1,53 @@
+//! Texts and patterns: bound to data where they recall something, cut where a property is short.
+
+use serde_json::{Value, json};
+
+use crate::flow::compile::names;
+use crate::flow::plan::{DataKey, DataSource};
+use crate::form::Template;
+
+/// The value of a text property: the text itself, or a reference to the data key that will hold it.
+pub(in crate::flow::compile) fn text(template: &str, max_chars: usize, data: &mut Vec<DataKey>) -> Value {
+    // A literal that looks like a reference would be read as one, so it travels as data.
+    if Template::parse(template).recalls().next().is_none()
+        && !template.contains("${")
+        && !template.starts_with('`')
+    {
+        return json!(cut(template, max_chars));
+    }
+    let name = format!("t_{}", names::digest(&format!("{max_chars}\0{template}")));
+    if data.iter().all(|key| key.name != name) {
+        let source = DataSource::Text { template: template.to_owned(), max_chars };
+        data.push(DataKey { name: name.clone(), source });
+    }
+    json!(format!("${{data.{name}}}"))
+}
+
+/// At most `max` characters; what is cut ends in an ellipsis.
+pub(in crate::flow::compile) fn cut(text: &str, max: usize) -> String {
+    let text = text.trim();
+    if text.chars().count() <= max {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(max.saturating_sub(1)).collect();
+    short.truncate(short.trim_end().len());
+    short.push('…');
+    short
+}
+
+pub(super) fn chunks(text: &str, max: usize) -> Vec<String> {
+    let chars: Vec<char> = text.trim().chars().collect();
+    chars.chunks(max).map(|chunk| chunk.iter().collect::<String>()).filter(|c| !c.trim().is_empty()).collect()
+}
+
+/// Whether ECMAScript and crate `regex` read the expression alike: plain ASCII, no escapes but of punctuation, no groups
+/// with options, no set operations.
+pub(super) fn is_portable(regex: &str) -> bool {
+    let escapes_are_plain =
+        regex.split('\\').skip(1).all(|rest| rest.starts_with(['.', '-', '+', '(', ')', '/', '?', '*']));
+    let special = ["(?", "&&", "--", "~~", "[[", "[]", "[^]"];
+    regex.is_ascii()
+        && escapes_are_plain
+        && !special.iter().any(|s| regex.contains(s))
+        && !regex.contains("\\\\")
+}
