@@ -2,6 +2,7 @@
 
 pub mod compile;
 pub mod expression;
+pub mod handler;
 pub mod limits;
 pub mod plan;
 pub mod report;

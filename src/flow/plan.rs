@@ -82,7 +82,7 @@ pub enum Content {
     Intro,
     /// Leads on to one of many screens. Has [`STATE`] and [`DataKey`]s only.
     Relay,
-    /// Asks questions. Has all four reserved keys.
+    /// Asks questions. Has [`STATE`] and [`PROGRESS`], and with inputs also [`INIT_VALUES`] and [`FIELD_ERRORS`].
     Questions(Vec<Block>),
     /// Says goodbye: entry of [`Form::endings`]. Has [`STATE`] and [`DataKey`]s only; its footer exchanges data once
     /// more and is answered by SUCCESS. The submission is committed before this screen is sent.
@@ -117,7 +117,7 @@ pub struct Input {
 /// Which part of an answer an input holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Role {
-    /// All of it, or the date of a date-time.
+    /// All of it, or the date of a date-time. Several of them, on one screen or on consecutive ones, count together.
     Answer,
     /// The text of "other, please specify".
     Other,

@@ -12,6 +12,7 @@ mod condition;
 mod model;
 mod question;
 mod text;
+mod validate;
 mod walk;
 
 pub use answer::{Answers, FileRef, Selection, Value};
@@ -23,4 +24,5 @@ pub use question::{
     Question, TextLimits,
 };
 pub use text::{Recall, Template};
+pub use validate::{Problem, Validator};
 pub use walk::{Next, Position, Variables, Walker};

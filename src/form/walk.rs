@@ -127,6 +127,18 @@ impl Walker {
         }
     }
 
+    /// What follows the question at `position` in source order, as if it had no jumps: the way out of an endless loop.
+    pub fn onward(
+        &self,
+        form: &Form,
+        position: Position,
+        answers: &Answers,
+        hidden: &BTreeMap<String, String>,
+        variables: &mut Variables,
+    ) -> Next {
+        self.shown_from(form, position + 1, answers, hidden, variables)
+    }
+
     /// Whether the question at `position` is shown, given the answers before it.
     pub fn is_shown(&self, form: &Form, position: Position, facts: &Facts<'_>) -> bool {
         let place = self.questions[position];

@@ -3,6 +3,7 @@
 mod client;
 mod compile;
 mod config;
+mod handler;
 mod outbox;
 mod player;
 mod sandbox;

@@ -374,7 +374,16 @@ impl<'s> Compiler<'s> {
         }
         for (index, draft) in drafts.iter().enumerate() {
             followers.push(match draft.blocks.last() {
-                Some(block) if !block.last => BTreeSet::from([Follower::Question(usize::MAX - index)]),
+                Some(block) if !block.last => {
+                    let question = self.walker.question(&self.form, block.position);
+                    let may_skip = !question.required
+                        && matches!(question.kind, Kind::Ranking { .. } | Kind::SingleChoice(_));
+                    let mut set = BTreeSet::from([Follower::Question(usize::MAX - index)]);
+                    if may_skip {
+                        set.extend(graph::followers(&self.form, &self.walker, block.position));
+                    }
+                    set
+                }
                 _ => draft
                     .blocks
                     .iter()

@@ -1,0 +1,105 @@
+//! What travels with the screen, sealed: the answers so far and the way they were given.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::form::{Answers, Position};
+
+/// The walk of one person, as of one screen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Session {
+    /// Derived from the first envelope of the walk.
+    pub id: [u8; 16],
+    /// When the flow was opened, in milliseconds since 1970.
+    pub started_at_ms: i64,
+    /// Values that came with the token.
+    pub hidden: BTreeMap<String, String>,
+    /// Questions shown and left, in their order, each once.
+    pub(super) trail: Vec<u16>,
+    /// Checked answers of the questions in `trail`.
+    pub(super) answers: Answers,
+    /// Answers of questions that a backward jump took out of the trail: shown again, never submitted from here.
+    pub(super) drafts: Answers,
+    /// Of a question that is spread over several screens.
+    pub(super) partial: Option<Partial>,
+    /// How often the form jumped back.
+    pub(super) backs: u16,
+}
+
+/// What is known of a question before its last screen.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Partial {
+    pub position: u16,
+    /// Option ids placed or chosen so far.
+    pub ids: Vec<String>,
+    /// Column ids by row id.
+    pub rows: BTreeMap<String, Vec<String>>,
+    /// What was searched.
+    pub query: String,
+}
+
+/// Bytes that are no session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the sealed state cannot be read; it was made by another version of Formgate")]
+pub struct Unreadable;
+
+impl Session {
+    /// The session of a walk that begins.
+    pub fn start(id: [u8; 16], started_at_ms: i64, hidden: BTreeMap<String, String>) -> Session {
+        Session {
+            id,
+            started_at_ms,
+            hidden,
+            trail: Vec::new(),
+            answers: Answers::new(),
+            drafts: Answers::new(),
+            partial: None,
+            backs: 0,
+        }
+    }
+
+    /// The session as bytes, to be sealed.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        postcard::to_stdvec(self).unwrap_or_default()
+    }
+
+    /// The session that was sealed.
+    ///
+    /// # Errors
+    /// [`Unreadable`] for anything that [`Session::to_bytes`] did not make.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Session, Unreadable> {
+        match postcard::take_from_bytes(bytes) {
+            Ok((session, [])) => Ok(session),
+            _ => Err(Unreadable),
+        }
+    }
+
+    pub(super) fn trail(&self) -> Vec<Position> {
+        self.trail.iter().map(|&position| Position::from(position)).collect()
+    }
+
+    /// What is known so far of the question at `position`; nothing when it begins anew.
+    pub(super) fn take_partial(&mut self, position: Position, first: bool) -> Partial {
+        let fresh = Partial { position: u16::try_from(position).unwrap_or(u16::MAX), ..Partial::default() };
+        match self.partial.take() {
+            Some(partial) if !first && Position::from(partial.position) == position => partial,
+            _ => fresh,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_survives_its_bytes_and_other_bytes_are_refused() {
+        let session = Session::start([7; 16], 1_700_000_000_000, BTreeMap::from([("a".into(), "b".into())]));
+        let mut bytes = session.to_bytes();
+        assert_eq!(Session::from_bytes(&bytes), Ok(session));
+        bytes.push(0);
+        assert_eq!(Session::from_bytes(&bytes), Err(Unreadable));
+        assert_eq!(Session::from_bytes(&[1, 2, 3]), Err(Unreadable));
+    }
+}
