@@ -20,6 +20,9 @@ pub(super) const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap
 /// The first private key in the text, as DER of PKCS#8.
 pub(super) fn read(text: &str, passphrase: Option<&SecretString>) -> Result<SecretDocument, KeyError> {
     let blocks = pem::parse_many(restored(text).as_bytes()).map_err(|_| KeyError::Damaged)?;
+    if blocks.is_empty() && text.contains("-----BEGIN ") {
+        return Err(KeyError::Damaged);
+    }
     let Some(at) = blocks.iter().position(|block| block.tag().ends_with("PRIVATE KEY")) else {
         return Err(blocks.first().map_or(KeyError::NotPem, |block| without_private_key(block.tag())));
     };

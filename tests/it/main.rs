@@ -2,6 +2,7 @@
 
 mod client;
 mod config;
+mod crypto;
 mod outbox;
 mod player;
 mod sandbox;
