@@ -3,8 +3,8 @@
 use cbc::cipher::block_padding::Pkcs7;
 use cbc::cipher::{BlockCipherDecrypt, BlockModeDecrypt as _, KeyInit, KeyIvInit as _};
 use md5::{Digest as _, Md5};
-use pkcs8::der::asn1::{AnyRef, OctetStringRef};
-use pkcs8::der::{ErrorKind, SecretDocument};
+use pkcs8::der::asn1::{AnyRef, OctetStringRef, SequenceRef};
+use pkcs8::der::{self, Decode as _, SecretDocument, SliceReader};
 use pkcs8::pkcs5;
 use pkcs8::spki::AlgorithmIdentifierRef;
 use pkcs8::{EncryptedPrivateKeyInfoRef, ObjectIdentifier, PrivateKeyInfoRef};
@@ -81,11 +81,8 @@ fn from_pkcs1(der: &[u8]) -> Option<SecretDocument> {
 }
 
 fn decrypt_pkcs8(der: &[u8], passphrase: Option<&SecretString>) -> Result<SecretDocument, KeyError> {
-    let encrypted = EncryptedPrivateKeyInfoRef::try_from(der).map_err(|error| match error {
-        pkcs8::Error::Asn1(error) if matches!(error.kind(), ErrorKind::OidUnknown { .. }) => {
-            KeyError::UnsupportedEncryption
-        }
-        _ => KeyError::Damaged,
+    let encrypted = EncryptedPrivateKeyInfoRef::try_from(der).map_err(|_| {
+        if is_encrypted_somehow(der) { KeyError::UnsupportedEncryption } else { KeyError::Damaged }
     })?;
     let passphrase = passphrase.ok_or(KeyError::PassphraseMissing)?;
     encrypted.decrypt(passphrase.expose_secret()).map_err(|error| match error {
@@ -94,6 +91,18 @@ fn decrypt_pkcs8(der: &[u8], passphrase: Option<&SecretString>) -> Result<Secret
         ) => KeyError::UnsupportedEncryption,
         _ => KeyError::WrongPassphrase,
     })
+}
+
+/// Whether this is an `EncryptedPrivateKeyInfo` (RFC 5958, section 3), by whatever algorithm.
+fn is_encrypted_somehow(der: &[u8]) -> bool {
+    let decode = || -> der::Result<()> {
+        let info: &SequenceRef = AnyRef::from_der(der)?.decode_as()?;
+        let mut info = SliceReader::new(info.as_bytes())?;
+        AlgorithmIdentifierRef::decode(&mut info)?;
+        <&OctetStringRef>::decode(&mut info)?;
+        Ok(())
+    };
+    decode().is_ok()
 }
 
 /// OpenSSL's older kind: CBC, the key from the passphrase by MD5, the IV in `DEK-Info` (RFC 1421 4.6.1.3).
