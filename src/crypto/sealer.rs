@@ -171,6 +171,11 @@ impl DerivedKeys {
         // The array is made from `ALL`, which lists the variants in their order.
         &self.sealing[purpose as usize]
     }
+
+    fn keyed_hash(&self, domain: &str, bytes: &[u8]) -> [u8; 32] {
+        let domain_bytes = (domain.len() as u64).to_be_bytes();
+        hmac_sha256(&*self.hashing, &[&domain_bytes, domain.as_bytes(), bytes])
+    }
 }
 
 impl SealingKey {
@@ -246,14 +251,12 @@ impl Sealer {
 
     /// The keyed hash of these bytes under every master key, the current one first.
     pub(super) fn keyed_hashes(&self, domain: &str, bytes: &[u8]) -> impl Iterator<Item = [u8; 32]> {
-        let domain_bytes = (domain.len() as u64).to_be_bytes();
-        self.all().map(move |keys| hmac_sha256(&*keys.hashing, &[&domain_bytes, domain.as_bytes(), bytes]))
+        self.all().map(move |keys| keys.keyed_hash(domain, bytes))
     }
 
     /// The first of [`keyed_hashes`](Self::keyed_hashes).
     pub(super) fn keyed_hash(&self, domain: &str, bytes: &[u8]) -> [u8; 32] {
-        let domain_bytes = (domain.len() as u64).to_be_bytes();
-        hmac_sha256(&*self.0.current.hashing, &[&domain_bytes, domain.as_bytes(), bytes])
+        self.0.current.keyed_hash(domain, bytes)
     }
 
     fn all(&self) -> impl Iterator<Item = &DerivedKeys> {
