@@ -3,6 +3,7 @@
 mod client;
 mod compile;
 mod config;
+mod crypto;
 mod handler;
 mod outbox;
 mod player;
