@@ -1,0 +1,322 @@
+//! One opened exchange: from the plaintext to the sealed reply.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+
+use super::request::Exchange;
+use super::state::Place;
+use super::token::{self, Token};
+use super::{Flow, Parts, TokenPolicy, TokenSignature, check, status, submission};
+use crate::crypto::{FlowTokenSignature, Opened, ReplySealer};
+use crate::flow::handler::{Closing, Completed, Handler, Session, Show, Turn};
+use crate::flow::plan::{Content, ENTRY, INIT_VALUES, STATE, VERSION};
+use crate::flow::words::Words;
+use crate::form::Form;
+use crate::outbox::AcceptError;
+use crate::server::{Response, StatusCode};
+use crate::telemetry::{Action, field};
+
+/// What is sent for one envelope.
+#[derive(Clone)]
+pub(super) struct Answer {
+    pub action: Action,
+    pub status: StatusCode,
+    body: Bytes,
+}
+
+impl Answer {
+    pub(super) fn into_response(self) -> Response {
+        if self.body.is_empty() {
+            Response::empty(self.status)
+        } else {
+            Response::text(self.status, self.body)
+        }
+    }
+}
+
+/// A plaintext reply and its status.
+struct Reply {
+    status: StatusCode,
+    body: Value,
+}
+
+/// What a request leads to.
+enum Outcome {
+    Reply(Reply),
+    Close(Box<Close>),
+}
+
+/// A submission that has to be stored before its reply is sent.
+struct Close {
+    completed: Completed,
+    handler: Arc<Handler>,
+    token: Option<Token>,
+    body: Value,
+}
+
+/// Answers an opened request.
+pub(super) async fn answer(parts: &Parts, flow: &Flow, opened: Opened) -> Answer {
+    let Opened { plaintext, reply: sealer, envelope, .. } = opened;
+    let Some(exchange) = Exchange::read(&plaintext) else {
+        return Answer { action: Action::Unknown, status: StatusCode::BAD_REQUEST, body: Bytes::new() };
+    };
+    let action = exchange.action;
+    let outcome = match action {
+        Action::Ping => Outcome::Reply(ok(&exchange, json!({"data": {"status": "active"}}))),
+        Action::ErrorNotice => {
+            let error = exchange.notice.as_deref().unwrap_or("other");
+            flow.metrics.error_notice(error);
+            let error: String =
+                error.chars().filter(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).take(64).collect();
+            tracing::warn!(
+                { field::FLOW_ID } = flow.id.as_str(),
+                { field::FLOW_SCREEN } = known_screen(flow, &exchange.screen),
+                { field::ERROR } = error.as_str(),
+                "WhatsApp could not use an answer of this flow"
+            );
+            Outcome::Reply(ok(&exchange, json!({"data": {"acknowledged": true}})))
+        }
+        _ => Turner { parts, flow, exchange: &exchange, envelope: &envelope }.turn(),
+    };
+    match outcome {
+        Outcome::Reply(reply) => {
+            if reply.status != StatusCode::OK
+                && let Ok(Some(kept)) = parts.outbox.kept_reply(&envelope).await
+            {
+                // This envelope closed a walk before: it keeps its reply, whatever has expired since.
+                return Answer { action, status: StatusCode::OK, body: kept.reply.into() };
+            }
+            sealed(action, reply, sealer)
+        }
+        Outcome::Close(close) => close_walk(parts, flow, &exchange, &envelope, *close, sealer).await,
+    }
+}
+
+async fn close_walk(
+    parts: &Parts,
+    flow: &Flow,
+    exchange: &Exchange,
+    envelope: &[u8; 32],
+    close: Close,
+    sealer: ReplySealer,
+) -> Answer {
+    let action = exchange.action;
+    let Close { completed, handler, token, body } = close;
+    let submission =
+        submission::build(parts, flow, &handler, &completed, &exchange.flow_token, token.as_ref());
+    let reply = sealer.seal(body.to_string().as_bytes()).into_bytes();
+    let (outbox, destinations, envelope) = (parts.outbox.clone(), flow.destinations.clone(), *envelope);
+    // A task of its own: a phone that hangs up does not keep its answers from being stored.
+    let storing =
+        tokio::spawn(async move { outbox.accept(&submission, &destinations, &envelope, reply).await });
+    match storing.await {
+        Ok(Ok(accepted)) => {
+            if accepted.repeated {
+                parts.metrics.submission_repeat();
+            } else {
+                flow.metrics.submission();
+            }
+            Answer { action, status: StatusCode::OK, body: accepted.reply.into() }
+        }
+        failed => {
+            // The reply may be stored by now, so nothing else may be sealed for this envelope: the status speaks.
+            let reason = match failed {
+                Ok(Err(AcceptError::Busy)) => "busy",
+                _ => "unavailable",
+            };
+            tracing::error!(
+                { field::FLOW_ID } = flow.id.as_str(),
+                { field::ERROR } = reason,
+                "a submission could not be stored; the person was asked to try again"
+            );
+            Answer { action, status: StatusCode::SERVICE_UNAVAILABLE, body: Bytes::new() }
+        }
+    }
+}
+
+fn sealed(action: Action, reply: Reply, sealer: ReplySealer) -> Answer {
+    let body = sealer.seal(reply.body.to_string().as_bytes());
+    Answer { action, status: reply.status, body: body.into() }
+}
+
+fn ok(exchange: &Exchange, mut body: Value) -> Reply {
+    body["version"] = json!(exchange.version);
+    Reply { status: StatusCode::OK, body }
+}
+
+/// The id only if it is one of ours: what a client sends is not logged.
+fn known_screen<'a>(flow: &Flow, screen: &'a str) -> &'a str {
+    let known = flow.versions.iter().any(|h| h.plan().screens.iter().any(|planned| planned.id == screen));
+    if known { screen } else { "other" }
+}
+
+/// INIT, BACK and data_exchange.
+struct Turner<'a> {
+    parts: &'a Parts,
+    flow: &'a Flow,
+    exchange: &'a Exchange,
+    envelope: &'a [u8; 32],
+}
+
+impl Turner<'_> {
+    fn turn(&self) -> Outcome {
+        let Some(newest) = self.flow.newest() else { return self.expired(None) };
+        let token = match self.token() {
+            Ok(token) => token,
+            Err(()) => return self.expired(Some(newest)),
+        };
+        match self.exchange.action {
+            Action::DataExchange => self.data_exchange(token),
+            Action::Back => self.back(token.as_ref(), newest),
+            // An action that is not known yet opens the flow anew, like INIT.
+            _ => self.open(token.as_ref(), newest),
+        }
+    }
+
+    /// What our token says; `None` for a foreign one that is allowed.
+    fn token(&self) -> Result<Option<Token>, ()> {
+        let now_s = u64::try_from(self.parts.clock.now_ms() / 1_000).unwrap_or(0);
+        let text = self.exchange.flow_token.as_str();
+        let signature = self.exchange.flow_token_signature.as_deref();
+        match (self.flow.token_signature, signature) {
+            (TokenSignature::Required, None) => return Err(()),
+            (TokenSignature::Required | TokenSignature::IfPresent, Some(signature)) => {
+                FlowTokenSignature::verify(&self.flow.app_secrets, text, signature, now_s).map_err(|_| ())?;
+            }
+            _ => {}
+        }
+        match Token::open(&self.parts.sealer, &self.flow.id, text, now_s) {
+            Ok(token) => Ok(Some(token)),
+            Err(token::Error::Foreign) if self.flow.tokens == TokenPolicy::Any && !Token::is_ours(text) => {
+                Ok(None)
+            }
+            Err(_) => Err(()),
+        }
+    }
+
+    fn fresh(&self, token: Option<&Token>, form: &Form) -> Session {
+        let mut id = [0; 16];
+        id.iter_mut().zip(self.envelope).for_each(|(to, from)| *to = *from);
+        let sent = |key: &String| token.and_then(|token| token.hidden.get(key)).cloned();
+        let hidden = form
+            .hidden
+            .iter()
+            .filter_map(|h| Some((h.key.clone(), sent(&h.key).or_else(|| h.default.clone())?)));
+        Session::start(id, self.parts.clock.now_ms(), hidden.collect())
+    }
+
+    /// INIT: the entry of the newest version, with what the entries of older ones need besides. The message may be old,
+    /// and nothing says which version its phone shows.
+    fn open(&self, token: Option<&Token>, newest: &Arc<Handler>) -> Outcome {
+        let mut show = newest.open(self.fresh(token, newest.form()));
+        for older in self.flow.versions.iter().skip(1).filter(|_| show.session.is_some()) {
+            let inputs: Vec<&str> = match older.plan().screens.first().map(|screen| &screen.content) {
+                Some(Content::Questions(blocks)) => {
+                    blocks.iter().flat_map(|block| &block.inputs).map(|input| input.name.as_str()).collect()
+                }
+                _ => Vec::new(),
+            };
+            if let Some(Value::Object(values)) = show.data.get_mut(INIT_VALUES) {
+                values.retain(|name, _| inputs.contains(&name.as_str()));
+            }
+            let session = self.fresh(token, older.form());
+            for (key, value) in older.open(session).data {
+                show.data.entry(key).or_insert(value);
+            }
+        }
+        Outcome::Reply(self.show(newest, show))
+    }
+
+    fn back(&self, token: Option<&Token>, newest: &Arc<Handler>) -> Outcome {
+        let named = self.handler().and_then(|handler| {
+            let session = self.session(handler)?;
+            Some((handler, handler.again(session, &self.exchange.screen)?))
+        });
+        match named {
+            Some((handler, show)) => Outcome::Reply(self.show(handler, show)),
+            None => self.open(token, newest),
+        }
+    }
+
+    fn data_exchange(&self, token: Option<Token>) -> Outcome {
+        let Some(handler) = self.handler() else { return self.expired(self.flow.newest()) };
+        let screen = &self.exchange.screen;
+        let session = if handler.is_cover(screen) {
+            Some(self.fresh(token.as_ref(), handler.form()))
+        } else {
+            self.session(handler)
+        };
+        let turn = session.and_then(|session| handler.step(session, screen, &self.exchange.data));
+        match turn {
+            None => self.expired(Some(handler)),
+            Some(Turn::Show(show)) => Outcome::Reply(self.show(handler, show)),
+            Some(Turn::Finish { completed, then }) => {
+                let body = match then {
+                    Closing::Show(show) => self.show(handler, *show).body,
+                    Closing::Success => {
+                        let params = json!({
+                            "flow_token": self.exchange.flow_token,
+                            "submission_id": completed.id,
+                            "summary": completed.summary,
+                        });
+                        let data = json!({"extension_message_response": {"params": params}});
+                        ok(self.exchange, json!({"screen": "SUCCESS", "data": data})).body
+                    }
+                };
+                Outcome::Close(Box::new(Close { completed, handler: Arc::clone(handler), token, body }))
+            }
+        }
+    }
+
+    /// The version that the payload names.
+    fn handler(&self) -> Option<&Arc<Handler>> {
+        let version = match self.exchange.data.get(VERSION)? {
+            Value::String(text) => text.parse().ok()?,
+            value => u32::try_from(value.as_u64()?).ok()?,
+        };
+        self.flow.version(version)
+    }
+
+    fn session(&self, handler: &Handler) -> Option<Session> {
+        let place = self.place(handler, &self.exchange.screen);
+        place.open(&self.parts.sealer, self.exchange.data.get(STATE)?.as_str()?)
+    }
+
+    fn place<'p>(&'p self, handler: &Handler, screen: &'p str) -> Place<'p> {
+        let version = handler.plan().version;
+        Place { flow: &self.flow.id, version, screen, token: &self.exchange.flow_token }
+    }
+
+    fn show(&self, handler: &Handler, show: Show) -> Reply {
+        let Show { screen, mut data, session, .. } = show;
+        if let Some(session) = session {
+            let state = self.place(handler, &screen).seal(&self.parts.sealer, &session, self.envelope);
+            data.insert(STATE.to_owned(), Value::String(state));
+        }
+        if let Some(key) = check::missing(handler, &screen, &data) {
+            tracing::error!(
+                { field::FLOW_ID } = self.flow.id.as_str(),
+                { field::FLOW_SCREEN } = screen.as_str(),
+                { field::ERROR } = key,
+                "our answer lacks a key that its screen declares"
+            );
+        }
+        debug_assert!(screen != ENTRY || handler.plan().screens.first().is_some_and(|s| s.id == ENTRY));
+        ok(
+            self.exchange,
+            Value::Object(Map::from_iter([
+                ("screen".to_owned(), Value::String(screen)),
+                ("data".to_owned(), Value::Object(data)),
+            ])),
+        )
+    }
+
+    /// 427 with a message in the flow's language (WhatsApp Flows reference, 1.10).
+    fn expired(&self, handler: Option<&Arc<Handler>>) -> Outcome {
+        let locale = handler.map_or("en", |handler| handler.form().locale.as_str());
+        let body = json!({"error_msg": Words::of(locale).expired});
+        Outcome::Reply(Reply { status: status(427), body })
+    }
+}

@@ -1,0 +1,83 @@
+//! A completed form as the outbox stores it.
+
+use serde_json::{Value as Json, json};
+
+use super::token::Token;
+use super::{Flow, Parts};
+use crate::flow::handler::{Completed, Handler};
+use crate::flow::words::Words;
+use crate::form::{Question, Value};
+use crate::outbox::{Answer, Contact, Form, Submission, SubmissionId};
+
+/// The submission of a completed walk.
+pub(super) fn build(
+    parts: &Parts,
+    flow: &Flow,
+    handler: &Handler,
+    completed: &Completed,
+    flow_token: &str,
+    token: Option<&Token>,
+) -> Submission {
+    let form = handler.form();
+    let words = Words::of(&form.locale);
+    let contact = token.filter(|token| token.phone.is_some() || token.user_id.is_some());
+    let campaign = token.and_then(|token| token.campaign.clone());
+    Submission {
+        id: SubmissionId::new(completed.id),
+        flow_id: flow.id.clone(),
+        flow_version: handler.plan().version,
+        form: Form { tool: form.tool.clone(), id: form.id.clone(), title: form.title.clone() },
+        flow_token: flow_token.to_owned(),
+        contact: contact.map(|token| Contact { phone: token.phone.clone(), user_id: token.user_id.clone() }),
+        started_at_ms: completed.started_at_ms,
+        completed_at_ms: parts.clock.now_ms(),
+        locale: form.locale.clone(),
+        source: campaign.map(|campaign| ("campaign".to_owned(), campaign)).into_iter().collect(),
+        hidden: completed.hidden.clone(),
+        variables: completed.variables.iter().map(|(name, value)| (name.clone(), value.to_json())).collect(),
+        test: flow.test,
+        linked_to: None,
+        ending: completed.ending.and_then(|index| form.endings.get(index)).map(|ending| ending.key.clone()),
+        answers: completed
+            .answers
+            .iter()
+            .map(|(position, value)| answer(handler.question(*position), value, words))
+            .collect(),
+    }
+}
+
+fn answer(question: &Question, value: &Value, words: &Words) -> Answer {
+    let text = match value {
+        Value::Bool(true) => words.yes.to_owned(),
+        Value::Bool(false) => words.no.to_owned(),
+        value => value.read(&question.kind),
+    };
+    Answer {
+        key: question.key.clone(),
+        question: question.title.clone(),
+        kind: question.kind.name().to_owned(),
+        value: whole(value),
+        text,
+        other: value.other().map(str::to_owned),
+    }
+}
+
+/// The value with all that is needed to fetch and verify a file (WhatsApp Flows reference, 5.1).
+fn whole(value: &Value) -> Json {
+    let Value::Files(files) = value else { return value.to_json() };
+    let file = |file: &crate::form::FileRef| {
+        json!({
+            "media_id": file.media_id,
+            "file_name": file.file_name,
+            "cdn_url": file.cdn_url,
+            "encryption_metadata": {
+                "encrypted_hash": file.encrypted_hash,
+                "iv": file.iv,
+                "encryption_key": file.encryption_key,
+                "hmac_key": file.hmac_key,
+                "plaintext_hash": file.plaintext_hash,
+            },
+        })
+    };
+    files.iter().map(file).collect()
+}
