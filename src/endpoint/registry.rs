@@ -66,7 +66,9 @@ impl Flow {
 
 /// All flows by their ids; cheap to clone, changed as a whole.
 #[derive(Clone, Default)]
-pub struct Flows(Arc<RwLock<Arc<HashMap<String, Arc<Flow>>>>>);
+pub struct Flows(Arc<RwLock<Arc<ById>>>);
+
+type ById = HashMap<String, Arc<Flow>>;
 
 impl Flows {
     /// Puts these flows in the place of all others. A flow without a version is left out.

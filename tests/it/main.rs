@@ -4,6 +4,7 @@ mod client;
 mod compile;
 mod config;
 mod crypto;
+mod endpoint;
 mod handler;
 mod outbox;
 mod player;

@@ -1,0 +1,136 @@
+//! An endpoint on a socket, with a real key, a real store and a phone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use formgate::crypto::{
+    AppSecret, AppSecrets, KeyRing, MasterKey, MasterKeys, PrivateKey, Purpose, Sealer, Vault,
+};
+use formgate::endpoint::{Endpoint, Flow, Flows, TokenPolicy, TokenSignature};
+use formgate::flow::compile::{Compiled, Settings, compile};
+use formgate::flow::handler::Handler;
+use formgate::form::Form;
+use formgate::outbox::{DestinationId, Filter, Outbox, Submission, SystemClock};
+use formgate::player::document::Document;
+use formgate::player::transport::HttpTransport;
+use formgate::player::{Options, Player};
+use formgate::server::{Limits, Listener, Request, Response, Server, StatusCode};
+use formgate::store::{self, Store};
+use formgate::telemetry::Metrics;
+use secrecy::SecretString;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::sync::watch;
+
+/// The app's secret in these tests.
+pub const SECRET: &str = "app-secret";
+
+/// Keys take a while to make; the tests share two.
+pub fn key(number: usize) -> PrivateKey {
+    static PEMS: std::sync::LazyLock<[SecretString; 2]> = std::sync::LazyLock::new(|| {
+        [PrivateKey::generate().private_pem(), PrivateKey::generate().private_pem()]
+    });
+    use secrecy::ExposeSecret as _;
+    PrivateKey::from_pem(PEMS[number].expose_secret(), None).expect("our own key")
+}
+
+/// What a test may change of its flow.
+pub struct Setup {
+    pub versions: Vec<Compiled>,
+    pub keys: Vec<PrivateKey>,
+    pub tokens: TokenPolicy,
+    pub token_signature: TokenSignature,
+}
+
+impl Setup {
+    /// One version of this form.
+    pub fn of(form: &Form, settings: &Settings) -> Setup {
+        let compiled = compile(form, settings).unwrap_or_else(|error| panic!("{error}"));
+        Setup {
+            versions: vec![compiled],
+            keys: vec![key(0)],
+            tokens: TokenPolicy::Any,
+            token_signature: TokenSignature::IfPresent,
+        }
+    }
+
+    pub async fn start(self) -> Gate {
+        let directory = tempfile::tempdir().expect("a folder");
+        let store = Store::open_embedded(&store::Options::new(directory.path())).expect("a store");
+        let sealer = Sealer::new(&MasterKeys::new(MasterKey::generate(), Vec::new()));
+        let clock = Arc::new(SystemClock::new());
+        let vault = Vault::new(sealer.clone(), Purpose::StoredBody);
+        let outbox = Outbox::new(store, Arc::new(vault), clock.clone());
+        let metrics = Metrics::new();
+        let secret = AppSecret::new(SecretString::from(SECRET), None).expect("a secret");
+        let document = self.versions.first().expect("a version").document.clone();
+        let public_pem = self.keys.first().expect("a key").public_pem();
+        let flows = Flows::default();
+        flows.replace([Flow {
+            id: "contact".to_owned(),
+            keys: Arc::new(KeyRing::new(self.keys)),
+            app_secrets: Arc::new(AppSecrets::new(vec![secret]).expect("secrets")),
+            tokens: self.tokens,
+            token_signature: self.token_signature,
+            destinations: vec![DestinationId::new("crm").expect("an id")],
+            versions: self.versions.into_iter().map(|version| Arc::new(Handler::new(version.plan))).collect(),
+            metrics: metrics.flow("contact"),
+            test: false,
+        }]);
+        let endpoint = Endpoint::new(flows.clone(), sealer.clone(), outbox.clone(), clock, metrics.clone());
+        let handler = move |request: Request| {
+            let endpoint = endpoint.clone();
+            async move {
+                match request.path().strip_prefix("/flows/") {
+                    Some(flow) => endpoint.exchange(flow, &request).await,
+                    None => Response::empty(StatusCode::NOT_FOUND),
+                }
+            }
+        };
+        let listener = Listener { addr: "127.0.0.1:0".parse().expect("an address"), tls: None };
+        let server = Server::bind(listener, Limits::default(), Arc::new(handler)).await.expect("a port");
+        let address = format!("http://{}/flows/contact", server.local_addr());
+        let (stop, stopped) = watch::channel(false);
+        tokio::spawn(server.run(stopped, Duration::from_secs(1)));
+        Gate { address, document, public_pem, outbox, sealer, metrics, _directory: directory, _stop: stop }
+    }
+}
+
+/// A running endpoint.
+pub struct Gate {
+    pub address: String,
+    pub document: Value,
+    pub public_pem: String,
+    pub outbox: Outbox,
+    pub sealer: Sealer,
+    pub metrics: Metrics,
+    _directory: TempDir,
+    _stop: watch::Sender<bool>,
+}
+
+impl Gate {
+    /// A phone that shows the newest version.
+    pub fn player(&self, token: &str) -> Player<HttpTransport> {
+        self.player_of(&self.document, token, Options::default())
+    }
+
+    /// A phone that shows this version.
+    pub fn player_of(&self, document: &Value, token: &str, options: Options) -> Player<HttpTransport> {
+        let transport = HttpTransport::new(&self.address).expect("an address");
+        let document = Document::read(document).expect("a document");
+        let options = Options { resend_delay: Duration::ZERO, ..options };
+        Player::new(document, &self.public_pem, SecretString::from(SECRET), token, transport, options)
+            .expect("a player")
+    }
+
+    /// Everything that was stored.
+    pub async fn submissions(&self) -> Vec<Submission> {
+        let page = self.outbox.list(&Filter::default(), None, 1_000).await.expect("a list");
+        let mut found = Vec::new();
+        for entry in page.items {
+            let shown = self.outbox.show(entry.id).await.expect("a read").expect("a submission");
+            found.push(shown.submission);
+        }
+        found
+    }
+}
