@@ -1,1 +1,5 @@
-fn main() {}
+//! The `formgate` command.
+
+fn main() -> std::process::ExitCode {
+    formgate::cli::run()
+}

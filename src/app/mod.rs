@@ -1,3 +1,117 @@
 //! The composition root: builds every component from the configuration, joins them, and owns every long task.
 
+mod build;
+mod error;
+mod keys;
+mod routes;
 mod seams;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+pub use self::error::Error;
+pub use self::keys::{Keys, master_keys};
+use self::routes::{Admin, Public};
+use crate::config::Config;
+use crate::crypto::Sealer;
+use crate::endpoint::Flows;
+use crate::outbox::{Outbox, RetryPolicy, Worker};
+use crate::server::{self, Drained, Listener, Server};
+use crate::store::Store;
+
+/// A running Formgate.
+pub struct App {
+    /// The public listener's address.
+    pub public: SocketAddr,
+    /// The admin listener's address.
+    pub admin: SocketAddr,
+    /// The flows that are served.
+    pub flows: Flows,
+    /// Seals tokens.
+    pub sealer: Sealer,
+    /// The submissions.
+    pub outbox: Outbox,
+    store: Store,
+    drain: Duration,
+    servers: (Server<Public>, Server<Admin>),
+    worker: Worker,
+}
+
+impl App {
+    /// Builds everything; nothing is served before [`App::run`].
+    ///
+    /// # Errors
+    /// [`Error`], in the words of the operator.
+    pub async fn start(config: &Config) -> Result<App, Error> {
+        let built = build::build(config).await?;
+        let limits = server::Limits {
+            header_read: config.limits.header_read,
+            body_read: config.limits.body_read,
+            keep_alive_idle: config.limits.keep_alive_idle,
+            max_connections: config.limits.max_connections,
+            max_connections_per_source: config.limits.max_connections_per_source,
+            max_in_flight_body_bytes: config.limits.max_in_flight_body_bytes,
+            ..server::Limits::default()
+        };
+        let public = Public {
+            endpoint: built.endpoint,
+            store: built.store.clone(),
+            max_body_bytes: config.limits.max_body_bytes,
+        };
+        let listener = Listener { addr: config.server.listen, tls: build::tls(config) };
+        let public = Server::bind(listener, limits.clone(), Arc::new(public)).await?;
+        let admin = Admin {
+            flows: built.flows.clone(),
+            metrics: built.metrics,
+            store: built.store.clone(),
+            documents: built.documents,
+        };
+        let listener = Listener { addr: config.server.admin_listen, tls: None };
+        let admin = Server::bind(listener, limits, Arc::new(admin)).await?;
+        Ok(App {
+            public: public.local_addr(),
+            admin: admin.local_addr(),
+            flows: built.flows,
+            sealer: built.sealer,
+            worker: Worker::new(built.outbox.clone(), built.destinations, RetryPolicy::default()),
+            outbox: built.outbox,
+            store: built.store,
+            drain: config.server.drain,
+            servers: (public, admin),
+        })
+    }
+
+    /// Serves until `stop` becomes true, then drains: no new connections, requests in flight end, deliveries under way
+    /// are settled or given back, the store is closed.
+    ///
+    /// # Errors
+    /// [`Error::StoreStopped`] when the store failed: the process must end, since only a restart tells what is on disk.
+    pub async fn run(self, mut stop: watch::Receiver<bool>) -> Result<(), Error> {
+        let (halt, halted) = watch::channel(false);
+        let mut fatal = self.store.fatal();
+        let (public, admin) = self.servers;
+        let public: JoinHandle<Drained> = tokio::spawn(public.run(halted.clone(), self.drain));
+        let admin: JoinHandle<Drained> = tokio::spawn(admin.run(halted.clone(), Duration::from_secs(1)));
+        let worker = tokio::spawn(self.worker.run(halted));
+        tracing::info!(listen = %self.public, admin = %self.admin, flows = self.flows.all().len(), "ready");
+        let failed = tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => None,
+            failed = fatal.wait_for(Option::is_some) => failed.ok().and_then(|fatal| fatal.clone()),
+        };
+        tracing::info!("stopping");
+        halt.send_replace(true);
+        let (public, _admin, _worker) = tokio::join!(public, admin, worker);
+        let closed = self.store.close().await;
+        if let Some(fatal) = failed {
+            return Err(Error::StoreStopped(fatal));
+        }
+        if let Ok(drained) = public {
+            tracing::info!(?drained, "stopped");
+        }
+        closed.map_err(Error::Store)
+    }
+}

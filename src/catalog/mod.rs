@@ -1,1 +1,139 @@
-//! catalog
+//! Flows and their versions: what was compiled is stored, and never compiled again.
+//!
+//! Invariant: a version once stored never changes. The same form with the same settings is the same version.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::flow::compile::{self, Compiled, Settings, compile};
+use crate::flow::plan::Plan;
+use crate::flow::report::Report;
+use crate::form::Form;
+use crate::outbox::Clock;
+use crate::store::{self, Batch, Expectation, Put, Scan, Store, Table};
+
+/// Versions of one flow that stay live: people finish on what they opened.
+const LIVE: u32 = 20;
+
+/// The flows of one installation.
+#[derive(Clone)]
+pub struct Catalog {
+    store: Store,
+}
+
+/// A stored version.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Version {
+    /// SHA-256 of form and settings, in hexadecimal.
+    pub source: String,
+    /// The Flow JSON document.
+    pub document: serde_json::Value,
+    /// What the handlers need.
+    pub plan: Plan,
+}
+
+/// What came of publishing.
+#[derive(Debug)]
+pub struct Published {
+    /// All live versions, newest first; never empty.
+    pub versions: Vec<Version>,
+    /// The report, where something was compiled.
+    pub report: Option<Report>,
+}
+
+/// Why a flow could not be published or read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The form cannot become a flow.
+    #[error(transparent)]
+    Compile(#[from] compile::Error),
+    /// Something must be resolved first.
+    #[error("the form cannot be published yet:\n{}", .0.iter().map(|b| format!("  {b}")).collect::<Vec<_>>().join("\n"))]
+    Blocked(Vec<String>),
+    /// Messages already sent open the flow in the other way.
+    #[error("how the flow opens (entry) cannot change once it is published; give it a new id")]
+    Entry,
+    /// A stored version cannot be read.
+    #[error("version {version} of flow {flow} cannot be read; it was stored by another release")]
+    Unreadable {
+        /// The flow.
+        flow: String,
+        /// Its version.
+        version: u32,
+    },
+    /// The store refused.
+    #[error("the store refused")]
+    Store(#[from] store::Error),
+}
+
+impl Catalog {
+    /// The catalog in this store.
+    pub fn new(store: Store) -> Catalog {
+        Catalog { store }
+    }
+
+    /// Makes this form the newest version of the flow, unless it already is. [`Settings::version`] is decided here.
+    ///
+    /// # Errors
+    /// [`Error`]; nothing was stored then.
+    pub async fn publish(
+        &self,
+        flow: &str,
+        form: &Form,
+        settings: &Settings,
+        clock: &dyn Clock,
+    ) -> Result<Published, Error> {
+        let mut versions = self.versions(flow).await?;
+        let source = source(form, settings);
+        if versions.first().is_some_and(|newest| newest.source == source) {
+            return Ok(Published { versions, report: None });
+        }
+        if versions.first().is_some_and(|newest| newest.plan.entry != settings.entry) {
+            return Err(Error::Entry);
+        }
+        let version = versions.first().map_or(1, |newest| newest.plan.version + 1);
+        let Compiled { document, plan, report } = compile(form, &Settings { version, ..settings.clone() })?;
+        if !report.blockers.is_empty() {
+            return Err(Error::Blocked(report.blockers));
+        }
+        let stored = Version { source, document, plan };
+        let value =
+            serde_json::to_vec(&stored).map_err(|_| Error::Unreadable { flow: flow.to_owned(), version })?;
+        let key = key(flow, version);
+        let batch = Batch::at(clock.now_ms())
+            .require(Table::FlowVersion, key.clone(), Expectation::Absent)
+            .put(Put::new(Table::FlowVersion, key, value));
+        self.store.commit(batch).await?;
+        versions.insert(0, stored);
+        Ok(Published { versions, report: Some(report) })
+    }
+
+    /// The live versions of a flow, newest first.
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::Unreadable`].
+    pub async fn versions(&self, flow: &str) -> Result<Vec<Version>, Error> {
+        let prefix = [flow.as_bytes(), b"\0"].concat();
+        let scan = Scan { prefix, after: None, descending: true, limit: LIVE };
+        let records = self.store.scan(Table::FlowVersion, scan).await?;
+        let read = |(key, record): (Vec<u8>, store::Record)| {
+            serde_json::from_slice(&record.value).map_err(|_| Error::Unreadable {
+                flow: flow.to_owned(),
+                version: key.last_chunk::<4>().map_or(0, |bytes| u32::from_be_bytes(*bytes)),
+            })
+        };
+        records.into_iter().map(read).collect()
+    }
+}
+
+fn key(flow: &str, version: u32) -> Vec<u8> {
+    [flow.as_bytes(), b"\0", &version.to_be_bytes()].concat()
+}
+
+fn source(form: &Form, settings: &Settings) -> String {
+    let settings = format!("{:?}", Settings { version: 0, ..settings.clone() });
+    let mut hash = Sha256::new();
+    hash.update(serde_json::to_vec(form).unwrap_or_default());
+    hash.update(settings);
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}

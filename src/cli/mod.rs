@@ -1,1 +1,138 @@
-//! cli
+//! The command line: one file per command.
+
+mod compile;
+mod demo;
+mod keys;
+mod play;
+mod serve;
+mod submissions;
+mod token;
+mod validate;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Config};
+
+/// Turns the forms a team already has into WhatsApp Flows, hosts their encrypted endpoint, and puts every submission back.
+#[derive(Debug, Parser)]
+#[command(name = "formgate", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Everything on one machine, without any configuration: a sample form, the endpoint, a webhook inbox, a walk
+    Demo(demo::Args),
+    /// Serve the flows of the configuration
+    Serve(serve::Args),
+    /// Turn a form definition into flow.json and a fidelity report
+    Compile(compile::Args),
+    /// Check a Flow JSON file against Meta's rules
+    Validate(validate::Args),
+    /// The private keys of numbers
+    Keys(keys::Args),
+    /// Make a sealed flow token
+    Token(token::Args),
+    /// Walk a flow as WhatsApp would
+    Play(play::Args),
+    /// What was submitted, and where it went
+    Submissions(submissions::Args),
+}
+
+/// Why a command failed: said once, on standard error.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("{0}")]
+    Config(#[from] config::Faults),
+    #[error("{0}")]
+    App(#[from] crate::app::Error),
+    #[error("{path}: {source}")]
+    File { path: PathBuf, source: std::io::Error },
+    #[error("{0}")]
+    Input(String),
+    #[error("the runtime cannot start: {0}")]
+    Runtime(std::io::Error),
+    #[error("{0}")]
+    Walk(#[from] crate::player::Error),
+    #[error("{0}")]
+    Outbox(#[from] crate::outbox::Error),
+}
+
+/// Where the configuration is.
+#[derive(Debug, clap::Args)]
+struct ConfigFile {
+    /// The configuration file; without it the defaults and FORMGATE_… variables count
+    #[arg(long, value_name = "FILE", default_value = "formgate.toml")]
+    config: PathBuf,
+}
+
+impl ConfigFile {
+    fn load(&self) -> Result<Config, Error> {
+        let is_default = self.config == Path::new("formgate.toml") && !self.config.exists();
+        let path = (!is_default).then_some(self.config.as_path());
+        Ok(Config::load(path, config::environment())?)
+    }
+}
+
+/// Runs the command line of this process.
+///
+/// Exit codes: 0 done, 1 not as it should be, 2 wrong use or unreadable input.
+pub fn run() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Compile(args) => compile::run(&args),
+        Command::Validate(args) => validate::run(&args),
+        Command::Demo(args) => block_on(demo::run(args)),
+        Command::Serve(args) => block_on(serve::run(args)),
+        Command::Keys(args) => block_on(keys::run(args)),
+        Command::Token(args) => token::run(&args),
+        Command::Play(args) => block_on(play::run(args)),
+        Command::Submissions(args) => block_on(submissions::run(args)),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("formgate: {error}");
+            match error {
+                Error::Config(_) | Error::File { .. } | Error::Input(_) => ExitCode::from(2),
+                _ => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+fn block_on(command: impl Future<Output = Result<ExitCode, Error>>) -> Result<ExitCode, Error> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Runtime)?;
+    runtime.block_on(command)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    std::fs::read(path).map_err(|source| Error::File { path: path.to_owned(), source })
+}
+
+/// Says nothing of a panic but where it was: its message may quote an answer.
+fn quiet_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(|at| format!("{}:{}", at.file(), at.line())).unwrap_or_default();
+        tracing::error!(place, "a task panicked");
+    }));
+}
+
+/// Completes at SIGINT or SIGTERM.
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    match &mut signals {
+        (Ok(interrupt), Ok(terminate)) => {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        }
+        _ => std::future::pending().await,
+    }
+}

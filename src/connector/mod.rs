@@ -1,1 +1,61 @@
-//! connector
+//! The form tools: what each one's definition says, as a neutral form.
+//!
+//! Invariant: bad input is refused or named in a note, never guessed and never a panic.
+
+mod form;
+
+use crate::form::{Fault, Form};
+
+/// A form tool.
+pub trait Connector: Send + Sync {
+    /// Its name in the configuration, such as `typeform`.
+    fn tool(&self) -> &'static str;
+
+    /// Reads a definition, as the tool exports it.
+    ///
+    /// # Errors
+    /// [`ImportError`], in the words of the form's owner.
+    fn read(&self, definition: &[u8]) -> Result<Import, ImportError>;
+}
+
+/// A form that was read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Import {
+    /// The form; [`Form::check`] finds nothing wrong with it.
+    pub form: Form,
+    /// What of the definition is not in the form, or not as it was.
+    pub notes: Vec<Note>,
+}
+
+/// Something that was not carried, or was changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// Where in the definition.
+    pub at: String,
+    /// What, in plain words.
+    pub text: String,
+}
+
+/// Why a definition cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ImportError {
+    /// Not JSON.
+    #[error("this is not JSON: {0}")]
+    Json(String),
+    /// JSON, but not a definition of this tool.
+    #[error("{0}")]
+    Shape(String),
+    /// A definition that contradicts itself.
+    #[error("the form has faults:\n{}", .0.iter().map(|fault| format!("  {fault}")).collect::<Vec<_>>().join("\n"))]
+    Faults(Vec<Fault>),
+}
+
+/// Every tool there is a connector for.
+pub fn connectors() -> [&'static dyn Connector; 1] {
+    [&form::NeutralForm]
+}
+
+/// The connector of a tool.
+pub fn connector(tool: &str) -> Option<&'static dyn Connector> {
+    connectors().into_iter().find(|connector| connector.tool() == tool)
+}

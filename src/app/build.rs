@@ -1,0 +1,241 @@
+//! Components from the configuration.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use secrecy::ExposeSecret as _;
+
+use super::{Error, Keys, master_keys};
+use crate::catalog::Catalog;
+use crate::client::{AddressPolicy, Client, header};
+use crate::config::{self, Config};
+use crate::connector;
+use crate::crypto::{AppSecret, AppSecrets, KeyRing, PrivateKey, Purpose, Sealer, Vault, WebhookSecret};
+use crate::endpoint::{Endpoint, Flow, Flows, TokenPolicy, TokenSignature};
+use crate::flow::compile::{Mode, Settings};
+use crate::flow::handler::Handler;
+use crate::flow::limits::Version;
+use crate::flow::plan::{DataApi, Entry};
+use crate::form::Form;
+use crate::outbox::{
+    Clock, Destination, DestinationId, Field, LeadFields, Outbox, Shape, SystemClock, Webhook, slug,
+};
+use crate::server::Tls;
+use crate::store::{self, Store};
+use crate::telemetry::Metrics;
+
+/// The Flow JSON documents being served, by flow.
+pub(super) type Documents = Arc<HashMap<String, serde_json::Value>>;
+
+pub(super) struct Built {
+    pub store: Store,
+    pub sealer: Sealer,
+    pub outbox: Outbox,
+    pub flows: Flows,
+    pub documents: Documents,
+    pub endpoint: Endpoint,
+    pub metrics: Metrics,
+    pub destinations: Vec<Arc<dyn Destination>>,
+}
+
+pub(super) async fn build(config: &Config) -> Result<Built, Error> {
+    let clock = Arc::new(SystemClock::new());
+    let sealer = Sealer::new(&master_keys(&config.server.master_key)?);
+    let store = Store::open_embedded(&store::Options::new(&config.server.data_dir))?;
+    let vault = Vault::new(sealer.clone(), Purpose::StoredBody);
+    let outbox = Outbox::new(store.clone(), Arc::new(vault), clock.clone());
+    let metrics = Metrics::new();
+
+    let mut numbers = HashMap::new();
+    for number in &config.numbers {
+        numbers.insert(number.id.clone(), self::number(number, &store, &sealer, clock.as_ref()).await?);
+    }
+    let catalog = Catalog::new(store.clone());
+    let (mut served, mut documents, mut forms) = (Vec::new(), HashMap::new(), BTreeMap::new());
+    for flow in &config.flows {
+        let id = flow.id.as_str();
+        let form = definition(flow)?;
+        let published = catalog
+            .publish(id, &form, &settings(flow), clock.as_ref())
+            .await
+            .map_err(|source| Error::Publish { flow: id.to_owned(), source })?;
+        if let Some(report) = &published.report {
+            tracing::info!(flow.id = id, grade = %report.grade, screens = report.screens, "a new version was made");
+        }
+        // A configuration that was read refers to nothing that is missing.
+        let Some((keys, app_secrets)) = numbers.get(&flow.number) else { continue };
+        if let Some(newest) = published.versions.first() {
+            documents.insert(id.to_owned(), newest.document.clone());
+        }
+        served.push(Flow {
+            id: id.to_owned(),
+            keys: Arc::clone(keys),
+            app_secrets: Arc::clone(app_secrets),
+            tokens: match flow.tokens {
+                config::Tokens::Any => TokenPolicy::Any,
+                config::Tokens::Sealed => TokenPolicy::Sealed,
+            },
+            token_signature: match flow.token_signature {
+                config::TokenSignature::Off => TokenSignature::Off,
+                config::TokenSignature::IfPresent => TokenSignature::IfPresent,
+                config::TokenSignature::Required => TokenSignature::Required,
+            },
+            destinations: flow
+                .deliver_to
+                .iter()
+                .map(|id| DestinationId::new(id.as_str()))
+                .collect::<Result<_, _>>()?,
+            versions: published
+                .versions
+                .into_iter()
+                .map(|version| Arc::new(Handler::new(version.plan)))
+                .collect(),
+            metrics: metrics.flow(id),
+            test: false,
+        });
+        forms.insert(id.to_owned(), form);
+    }
+    let flows = Flows::default();
+    flows.replace(served);
+    let client = Client::new();
+    let destinations = config
+        .destinations
+        .iter()
+        .map(|configured| Ok(Arc::new(destination(configured, &client, &forms)?) as Arc<dyn Destination>))
+        .collect::<Result<_, Error>>()?;
+    let endpoint = Endpoint::new(flows.clone(), sealer.clone(), outbox.clone(), clock, metrics.clone());
+    Ok(Built {
+        store,
+        sealer,
+        outbox,
+        flows,
+        documents: Arc::new(documents),
+        endpoint,
+        metrics,
+        destinations,
+    })
+}
+
+/// TLS of the public listener.
+pub(super) fn tls(config: &Config) -> Option<Tls> {
+    let tls = config.server.tls.as_ref()?;
+    Some(Tls { cert_pem: tls.cert_pem.clone(), key_pem: tls.key_pem.clone() })
+}
+
+async fn number(
+    number: &config::Number,
+    store: &Store,
+    sealer: &Sealer,
+    clock: &dyn Clock,
+) -> Result<(Arc<KeyRing>, Arc<AppSecrets>), Error> {
+    let id = number.id.as_str();
+    let configured = number.private_keys.iter().map(|pem| {
+        PrivateKey::from_pem(pem.expose_secret(), number.private_key_passphrase.as_ref())
+            .map_err(|source| Error::Key { number: id.to_owned(), source })
+    });
+    let mut keys = configured.collect::<Result<Vec<_>, _>>()?;
+    if keys.is_empty() {
+        let kept = Keys::new(store.clone(), sealer.clone());
+        keys = kept.list(id).await?;
+        if keys.is_empty() {
+            let made = kept.make(id, clock).await?;
+            tracing::info!(number.id = id, key = %made, "made a private key; register its public half with Meta: formgate keys list");
+            keys = kept.list(id).await?;
+        }
+    }
+    let secrets = number.app_secrets.iter().map(|configured| {
+        let expires = configured.expires.map(|at| u64::try_from(at.as_second()).unwrap_or(0));
+        AppSecret::new(configured.secret.clone(), expires)
+    });
+    let secrets = secrets.collect::<Result<Vec<_>, _>>().and_then(AppSecrets::new);
+    let secrets = secrets.map_err(|_| Error::AppSecret(id.to_owned()))?;
+    Ok((Arc::new(KeyRing::new(keys)), Arc::new(secrets)))
+}
+
+fn definition(flow: &config::Flow) -> Result<Form, Error> {
+    let id = || flow.id.as_str().to_owned();
+    let path = &flow.definition;
+    let bytes =
+        std::fs::read(path).map_err(|source| Error::File { flow: id(), path: path.clone(), source })?;
+    let tool = flow.tool.as_str();
+    let connector = connector::connector(tool).ok_or(Error::Tool { flow: id(), tool })?;
+    let import = connector.read(&bytes).map_err(|source| Error::Definition { flow: id(), source })?;
+    for note in &import.notes {
+        tracing::warn!(flow.id = flow.id.as_str(), at = note.at.as_str(), "{}", note.text);
+    }
+    Ok(import.form)
+}
+
+fn settings(flow: &config::Flow) -> Settings {
+    Settings {
+        version: 0,
+        flow_json: match flow.data_api {
+            config::DataApi::V4 => Version::new(7, 3),
+            config::DataApi::V3 => Version::new(7, 0),
+        },
+        data_api: match flow.data_api {
+            config::DataApi::V4 => DataApi::V4,
+            config::DataApi::V3 => DataApi::V3,
+        },
+        mode: match flow.mode {
+            config::Mode::Grouped => Mode::Grouped,
+            config::Mode::OneQuestion => Mode::OneQuestion,
+        },
+        entry: match flow.entry {
+            config::Entry::Exchange => Entry::Exchange,
+            config::Entry::Static => Entry::Static,
+        },
+        locale: flow.locale.clone(),
+        default_country: flow.default_country.clone(),
+    }
+}
+
+fn destination(
+    configured: &config::Destination,
+    client: &Client,
+    forms: &BTreeMap<String, Form>,
+) -> Result<Webhook, Error> {
+    let fault = |reason: String| Error::Destination { id: configured.id.as_str().to_owned(), reason };
+    let secret = WebhookSecret::try_from(&configured.secret).map_err(|error| fault(error.to_string()))?;
+    let mut headers = header::HeaderMap::new();
+    for (name, value) in &configured.headers {
+        let parsed = header::HeaderName::try_from(name.as_str())
+            .ok()
+            .zip(header::HeaderValue::try_from(value.expose_secret()).ok());
+        let (name, mut value) =
+            parsed.ok_or_else(|| fault(format!("“{name}” is no header that can be sent")))?;
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
+    let mapping: HashMap<&str, &str> =
+        configured.mapping.iter().map(|(key, name)| (key.as_str(), name.as_str())).collect();
+    let fields = |form: &Form| {
+        let field = |key: &str, title: &str| Field {
+            key: key.to_owned(),
+            name: mapping.get(key).map_or_else(|| slug(title), |name| (*name).to_owned()),
+        };
+        form.questions().filter(|(_, q)| q.kind.is_answered()).map(|(_, q)| field(&q.key, &q.title)).collect()
+    };
+    let shape = match configured.shape {
+        config::Shape::Full => Shape::Full,
+        config::Shape::Flat => {
+            Shape::Flat { fields: forms.iter().map(|(id, form)| (id.clone(), fields(form))).collect() }
+        }
+        config::Shape::Lead => {
+            Shape::Lead { fields: forms.keys().map(|id| (id.clone(), LeadFields::default())).collect() }
+        }
+    };
+    Ok(Webhook {
+        id: DestinationId::new(configured.id.as_str())?,
+        url: configured.url.clone(),
+        signer: Some(Arc::new(secret)),
+        shape,
+        headers,
+        policy: if configured.allow_private_network {
+            AddressPolicy::AllowPrivateNetwork
+        } else {
+            AddressPolicy::PublicHttps
+        },
+        client: client.clone(),
+    })
+}

@@ -1,0 +1,84 @@
+//! Why Formgate does not start, or had to stop.
+
+use std::path::PathBuf;
+
+use crate::{catalog, connector, crypto, outbox, server, store};
+
+/// Why Formgate does not start, or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The master key.
+    #[error("the master key cannot be used: {0}")]
+    MasterKey(String),
+    /// The data folder.
+    #[error("the data folder cannot be opened: {0}")]
+    Open(#[from] store::OpenError),
+    /// The store refused.
+    #[error("the store refused: {0}")]
+    Store(#[from] store::Error),
+    /// The store failed while running.
+    #[error("the store stopped: {0}. Restart Formgate; everything acknowledged is on disk")]
+    StoreStopped(store::Fatal),
+    /// A listener.
+    #[error("{0}")]
+    Server(#[from] server::Error),
+    /// A private key.
+    #[error("a private key of number {number} cannot be used: {source}")]
+    Key {
+        /// The number.
+        number: String,
+        /// Why.
+        source: crypto::KeyError,
+    },
+    /// A kept private key that the master key does not open.
+    #[error("the kept keys of number {0} were sealed under another master key; give that one, too")]
+    SealedKey(String),
+    /// The app secrets.
+    #[error("the app secrets of number {0} cannot be used: one is empty")]
+    AppSecret(String),
+    /// A destination.
+    #[error("destination {id} cannot be used: {reason}")]
+    Destination {
+        /// Which one.
+        id: String,
+        /// Why.
+        reason: String,
+    },
+    /// A destination's name.
+    #[error("{0}")]
+    DestinationId(#[from] outbox::InvalidDestinationId),
+    /// A definition file.
+    #[error("the definition of flow {flow} cannot be read from {path}: {source}")]
+    File {
+        /// The flow.
+        flow: String,
+        /// Where it should be.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A tool that cannot be read yet.
+    #[error("flow {flow}: there is no reader for forms of {tool} in this release")]
+    Tool {
+        /// The flow.
+        flow: String,
+        /// The tool.
+        tool: &'static str,
+    },
+    /// A definition.
+    #[error("the definition of flow {flow} cannot be used: {source}")]
+    Definition {
+        /// The flow.
+        flow: String,
+        /// Why.
+        source: connector::ImportError,
+    },
+    /// A form that cannot be published.
+    #[error("flow {flow} cannot be published: {source}")]
+    Publish {
+        /// The flow.
+        flow: String,
+        /// Why.
+        source: catalog::Error,
+    },
+}

@@ -1,0 +1,96 @@
+//! The master key, and the private keys of numbers that are kept sealed in the store.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::Error;
+use crate::config;
+use crate::crypto::{KeyId, MasterKey, MasterKeys, PrivateKey, Purpose, Sealer, Vault};
+use crate::outbox::Clock;
+use crate::store::{Batch, Expectation, Put, Scan, Store, Table};
+
+/// The master keys as configured; the file is made, for this user alone, if it is not there yet.
+///
+/// # Errors
+/// [`Error::MasterKey`].
+pub fn master_keys(configured: &config::MasterKey) -> Result<MasterKeys, Error> {
+    let parse =
+        |text: &SecretString| MasterKeys::parse(text).map_err(|error| Error::MasterKey(error.to_string()));
+    match configured {
+        config::MasterKey::Value(text) | config::MasterKey::File { content: Some(text), .. } => parse(text),
+        config::MasterKey::File { path, content: None } => {
+            let text = MasterKey::generate().to_text();
+            write_new(path, &text).map_err(|error| {
+                Error::MasterKey(format!("{} cannot be made: {}", path.display(), error.kind()))
+            })?;
+            parse(&text)
+        }
+    }
+}
+
+fn write_new(path: &Path, text: &SecretString) -> std::io::Result<()> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder)?;
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    writeln!(file, "{}", text.expose_secret())?;
+    file.sync_all()?;
+    // The name must survive a power loss as well as the key.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+/// Private keys of numbers, kept sealed in the store.
+pub struct Keys {
+    store: Store,
+    vault: Vault,
+}
+
+impl Keys {
+    /// The keys in this store.
+    pub fn new(store: Store, sealer: Sealer) -> Keys {
+        Keys { store, vault: Vault::new(sealer, Purpose::Secret) }
+    }
+
+    /// The kept keys of a number, newest first.
+    ///
+    /// # Errors
+    /// [`Error::SealedKey`], [`Error::Key`], [`Error::Store`].
+    pub async fn list(&self, number: &str) -> Result<Vec<PrivateKey>, Error> {
+        let prefix = prefix(number);
+        let scan = Scan { prefix: prefix.clone(), after: None, descending: true, limit: 100 };
+        let mut keys = Vec::new();
+        for (key, record) in self.store.scan(Table::Secret, scan).await? {
+            let pem =
+                self.vault.open(&key, &record.value).map_err(|_| Error::SealedKey(number.to_owned()))?;
+            let pem = SecretString::from(String::from_utf8_lossy(&pem).into_owned());
+            let key = PrivateKey::from_pem(pem.expose_secret(), None)
+                .map_err(|source| Error::Key { number: number.to_owned(), source })?;
+            keys.push(key);
+        }
+        Ok(keys)
+    }
+
+    /// Makes a key for a number and keeps it; it becomes the newest.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn make(&self, number: &str, clock: &dyn Clock) -> Result<KeyId, Error> {
+        let made = PrivateKey::generate();
+        let key = [prefix(number), clock.now_ms().to_be_bytes().to_vec()].concat();
+        let sealed = self.vault.seal(&key, made.private_pem().expose_secret().as_bytes());
+        let batch = Batch::at(clock.now_ms())
+            .require(Table::Secret, key.clone(), Expectation::Absent)
+            .put(Put::new(Table::Secret, key, sealed));
+        self.store.commit(batch).await?;
+        Ok(*made.id())
+    }
+}
+
+fn prefix(number: &str) -> Vec<u8> {
+    [b"key\0", number.as_bytes(), b"\0"].concat()
+}

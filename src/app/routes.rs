@@ -1,0 +1,97 @@
+//! The route tables of both listeners.
+
+use serde_json::json;
+
+use super::build::Documents;
+use crate::endpoint::{Endpoint, Flows};
+use crate::server::{DEFAULT_BODY_LIMIT_BYTES, Handler, Method, Request, Response, StatusCode};
+use crate::store::Store;
+use crate::telemetry::{CONTENT_TYPE, Metrics};
+
+/// What Meta calls.
+pub(super) struct Public {
+    pub endpoint: Endpoint,
+    pub store: Store,
+    pub max_body_bytes: usize,
+}
+
+impl Handler for Public {
+    async fn handle(&self, request: Request) -> Response {
+        match request.path() {
+            "/healthz" => alive(&request),
+            "/readyz" => ready(&request, &self.store).await,
+            path => match path.strip_prefix("/flows/").filter(|id| !id.contains('/')) {
+                Some(flow) => self.endpoint.exchange(flow, &request).await,
+                None => Response::empty(StatusCode::NOT_FOUND),
+            },
+        }
+    }
+
+    fn body_limit(&self, _method: &Method, path: &str) -> usize {
+        if path.starts_with("/flows/") { self.max_body_bytes } else { 0 }
+    }
+}
+
+/// What operators and their machines call.
+pub(super) struct Admin {
+    pub flows: Flows,
+    pub metrics: Metrics,
+    pub store: Store,
+    pub documents: Documents,
+}
+
+impl Handler for Admin {
+    async fn handle(&self, request: Request) -> Response {
+        match request.path() {
+            "/healthz" => alive(&request),
+            "/readyz" => ready(&request, &self.store).await,
+            "/metrics" if is_read(&request) => {
+                Response::new(StatusCode::OK, CONTENT_TYPE, self.metrics.encode())
+            }
+            "/api/v1/flows" if is_read(&request) => {
+                let mut ids: Vec<String> = self.flows.all().iter().map(|flow| flow.id.clone()).collect();
+                ids.sort_unstable();
+                Response::json(StatusCode::OK, &json!({"flows": ids}))
+            }
+            path => {
+                let id = path.strip_prefix("/api/v1/flows/").and_then(|rest| rest.strip_suffix("/flow.json"));
+                match id.and_then(|id| self.documents.get(id)) {
+                    Some(_) if !is_read(&request) => Response::method_not_allowed("GET, HEAD"),
+                    Some(document) => Response::json(StatusCode::OK, document),
+                    None if path == "/metrics" || path == "/api/v1/flows" => {
+                        Response::method_not_allowed("GET, HEAD")
+                    }
+                    None => Response::empty(StatusCode::NOT_FOUND),
+                }
+            }
+        }
+    }
+
+    fn body_limit(&self, _method: &Method, _path: &str) -> usize {
+        DEFAULT_BODY_LIMIT_BYTES
+    }
+}
+
+fn is_read(request: &Request) -> bool {
+    matches!(request.method, Method::GET | Method::HEAD)
+}
+
+fn alive(request: &Request) -> Response {
+    if is_read(request) {
+        Response::text(StatusCode::OK, "ok\n")
+    } else {
+        Response::method_not_allowed("GET, HEAD")
+    }
+}
+
+/// Ready while the store takes writes: without it nothing can be acknowledged.
+async fn ready(request: &Request, store: &Store) -> Response {
+    if !is_read(request) {
+        return Response::method_not_allowed("GET, HEAD");
+    }
+    let stopped = store.fatal().borrow().is_some();
+    if stopped || store.depths().await.is_err() {
+        return Response::text(StatusCode::SERVICE_UNAVAILABLE, "the store is not available\n");
+    }
+    Response::text(StatusCode::OK, "ready\n")
+}

@@ -1,0 +1,116 @@
+//! `formgate play`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Map, Value};
+
+use super::{ConfigFile, Error, read};
+use crate::config::Config;
+use crate::crypto::PrivateKey;
+use crate::player::document::Document;
+use crate::player::strategy::{Played, Random, Strategy, Truthful, play};
+use crate::player::transport::HttpTransport;
+use crate::player::{Options, Outcome, Player, Step};
+
+/// How wide a screen is drawn.
+const WIDTH: usize = 52;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The flow
+    flow: String,
+    /// Its Flow JSON, such as the flow.json of formgate compile
+    #[arg(long, value_name = "FILE")]
+    document: PathBuf,
+    /// Answers as a JSON object, by question text; without it someone random fills the form
+    #[arg(long, value_name = "FILE")]
+    answers: Option<PathBuf>,
+    /// Seed of the random person
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The public key as PEM; else the first of the number's private_keys
+    #[arg(long, value_name = "FILE")]
+    public_key: Option<PathBuf>,
+    /// The endpoint; else the listener of the configuration
+    #[arg(long)]
+    url: Option<String>,
+    /// The flow token
+    #[arg(long, default_value = "unused")]
+    token: String,
+    #[command(flatten)]
+    file: ConfigFile,
+}
+
+pub(super) async fn run(args: Args) -> Result<ExitCode, Error> {
+    let config = args.file.load()?;
+    let (public_pem, secret) = credentials(&config, &args)?;
+    let url =
+        args.url.clone().unwrap_or_else(|| format!("http://{}/flows/{}", config.server.listen, args.flow));
+    let document =
+        serde_json::from_slice(&read(&args.document)?).map_err(|error| Error::Input(error.to_string()))?;
+    let mut strategy: Box<dyn Strategy> = match &args.answers {
+        Some(file) => {
+            let answers: Map<String, Value> =
+                serde_json::from_slice(&read(file)?).map_err(|error| Error::Input(error.to_string()))?;
+            Box::new(Truthful::new(answers))
+        }
+        None => Box::new(Random::new(args.seed)),
+    };
+    let completed = walk(&document, &public_pem, secret, &args.token, &url, strategy.as_mut()).await?;
+    Ok(if completed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn credentials(config: &Config, args: &Args) -> Result<(String, SecretString), Error> {
+    let flow = config.flows.iter().find(|flow| flow.id.as_str() == args.flow);
+    let number = flow.and_then(|flow| config.numbers.iter().find(|number| number.id == flow.number));
+    let number = number
+        .ok_or_else(|| Error::Input(format!("there is no flow “{}” in the configuration", args.flow)))?;
+    let secret = number.app_secrets.first().map(|known| known.secret.clone());
+    let secret = secret.ok_or_else(|| Error::Input("the number has no app secret".to_owned()))?;
+    if let Some(file) = &args.public_key {
+        return Ok((String::from_utf8_lossy(&read(file)?).into_owned(), secret));
+    }
+    let pem = number.private_keys.first().ok_or_else(|| {
+        Error::Input("the number's key is kept in the store: give its public half with --public-key (formgate keys list)".to_owned())
+    })?;
+    let key = PrivateKey::from_pem(pem.expose_secret(), number.private_key_passphrase.as_ref())
+        .map_err(|error| Error::Input(error.to_string()))?;
+    Ok((key.public_pem(), secret))
+}
+
+/// Walks and prints each screen as the person sees it; tells whether the walk was completed without a fault.
+pub(super) async fn walk(
+    document: &Value,
+    public_pem: &str,
+    secret: SecretString,
+    token: &str,
+    url: &str,
+    strategy: &mut dyn Strategy,
+) -> Result<bool, Error> {
+    let document = Document::read(document).map_err(|error| Error::Input(error.to_string()))?;
+    let transport = HttpTransport::new(url).map_err(|error| Error::Input(error.to_string()))?;
+    let mut player = Player::new(document, public_pem, secret, token, transport, Options::default())?;
+    let played = play(&mut player, strategy).await?;
+    for step in &player.walk().steps {
+        match step {
+            Step::Shown(screen) => println!("{}", screen.to_text(WIDTH)),
+            Step::Fault(fault) => println!("  fault: {fault}"),
+            Step::Completed(params) => {
+                println!("  completed: {}", Value::Object(params.clone()));
+            }
+            Step::Request(_) | Step::Reply { .. } => {}
+        }
+    }
+    let faultless = player.walk().faults().next().is_none();
+    match played {
+        Played::Ended(Outcome::Completed(_)) => return Ok(faultless),
+        Played::Ended(Outcome::Expired(message)) => {
+            println!("  the flow says: {}", message.unwrap_or_default());
+        }
+        Played::Ended(outcome) => println!("  it ended with: {outcome:?}"),
+        Played::Stuck(screen) => println!("  stuck on: {}", screen.title),
+    }
+    Ok(false)
+}
