@@ -9,7 +9,7 @@ use super::{Error, Keys, master_keys};
 use crate::catalog::Catalog;
 use crate::client::{AddressPolicy, Client, header};
 use crate::config::{self, Config};
-use crate::connector;
+use crate::connector::{self, Import};
 use crate::crypto::{AppSecret, AppSecrets, KeyRing, PrivateKey, Purpose, Sealer, Vault, WebhookSecret};
 use crate::endpoint::{Endpoint, Flow, Flows, TokenPolicy, TokenSignature};
 use crate::flow::compile::{Mode, Settings};
@@ -54,9 +54,9 @@ pub(super) async fn build(config: &Config) -> Result<Built, Error> {
     let (mut served, mut documents, mut forms) = (Vec::new(), HashMap::new(), BTreeMap::new());
     for flow in &config.flows {
         let id = flow.id.as_str();
-        let form = definition(flow)?;
+        let import = definition(flow)?;
         let published = catalog
-            .publish(id, &form, &settings(flow), clock.as_ref())
+            .publish(id, &import, &settings(flow), clock.as_ref())
             .await
             .map_err(|source| Error::Publish { flow: id.to_owned(), source })?;
         if let Some(report) = &published.report {
@@ -93,7 +93,7 @@ pub(super) async fn build(config: &Config) -> Result<Built, Error> {
             metrics: metrics.flow(id),
             test: false,
         });
-        forms.insert(id.to_owned(), form);
+        forms.insert(id.to_owned(), import.form);
     }
     let flows = Flows::default();
     flows.replace(served);
@@ -152,18 +152,14 @@ async fn number(
     Ok((Arc::new(KeyRing::new(keys)), Arc::new(secrets)))
 }
 
-fn definition(flow: &config::Flow) -> Result<Form, Error> {
+fn definition(flow: &config::Flow) -> Result<Import, Error> {
     let id = || flow.id.as_str().to_owned();
     let path = &flow.definition;
     let bytes =
         std::fs::read(path).map_err(|source| Error::File { flow: id(), path: path.clone(), source })?;
     let tool = flow.tool.as_str();
     let connector = connector::connector(tool).ok_or(Error::Tool { flow: id(), tool })?;
-    let import = connector.read(&bytes).map_err(|source| Error::Definition { flow: id(), source })?;
-    for note in &import.notes {
-        tracing::warn!(flow.id = flow.id.as_str(), at = note.at.as_str(), "{}", note.text);
-    }
-    Ok(import.form)
+    connector.read(&bytes).map_err(|source| Error::Definition { flow: id(), source })
 }
 
 fn settings(flow: &config::Flow) -> Settings {

@@ -5,7 +5,8 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::flow::compile::{self, Compiled, Settings, compile};
+use crate::connector::Import;
+use crate::flow::compile::{self, Compiled, Settings};
 use crate::flow::plan::Plan;
 use crate::flow::report::Report;
 use crate::form::Form;
@@ -37,7 +38,7 @@ pub struct Version {
 pub struct Published {
     /// All live versions, newest first; never empty.
     pub versions: Vec<Version>,
-    /// The report, where something was compiled.
+    /// The report, where a version was made.
     pub report: Option<Report>,
 }
 
@@ -79,12 +80,12 @@ impl Catalog {
     pub async fn publish(
         &self,
         flow: &str,
-        form: &Form,
+        import: &Import,
         settings: &Settings,
         clock: &dyn Clock,
     ) -> Result<Published, Error> {
         let mut versions = self.versions(flow).await?;
-        let source = source(form, settings);
+        let source = source(&import.form, settings);
         if versions.first().is_some_and(|newest| newest.source == source) {
             return Ok(Published { versions, report: None });
         }
@@ -92,7 +93,7 @@ impl Catalog {
             return Err(Error::Entry);
         }
         let version = versions.first().map_or(1, |newest| newest.plan.version + 1);
-        let Compiled { document, plan, report } = compile(form, &Settings { version, ..settings.clone() })?;
+        let Compiled { document, plan, report } = compile(import, &Settings { version, ..settings.clone() })?;
         if !report.blockers.is_empty() {
             return Err(Error::Blocked(report.blockers));
         }
@@ -124,6 +125,18 @@ impl Catalog {
         };
         records.into_iter().map(read).collect()
     }
+}
+
+/// Compiles a form that was read; the report says also what the reader could not carry.
+///
+/// # Errors
+/// [`compile::Error`]
+pub fn compile(import: &Import, settings: &Settings) -> Result<Compiled, compile::Error> {
+    let mut compiled = compile::compile(&import.form, settings)?;
+    for note in &import.notes {
+        compiled.report.note(&note.at, &note.title, &note.text, note.lost);
+    }
+    Ok(compiled)
 }
 
 fn key(flow: &str, version: u32) -> Vec<u8> {

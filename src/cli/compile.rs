@@ -7,10 +7,10 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::{Error, read};
-use crate::connector;
-use crate::flow::compile::{Compiled, Mode, Settings, compile};
+use crate::flow::compile::{Compiled, Mode, Settings};
 use crate::flow::limits::Version;
 use crate::flow::plan::{DataApi, Entry};
+use crate::{catalog, connector};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -92,15 +92,12 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Error> {
         default_country: args.default_country.clone(),
     };
     let Compiled { document, report, .. } =
-        compile(&import.form, &settings).map_err(|error| refused(error.to_string()))?;
+        catalog::compile(&import, &settings).map_err(|error| refused(error.to_string()))?;
     if let Some(folder) = &args.out {
         std::fs::create_dir_all(folder).map_err(|source| Error::File { path: folder.clone(), source })?;
         write(&folder.join("flow.json"), &document)?;
         write(&folder.join("fidelity.json"), &report)?;
         write(&folder.join("form.json"), &import.form)?;
-    }
-    for note in &import.notes {
-        println!("  note {}: {}", note.at, note.text);
     }
     print!("{}", report.to_text());
     Ok(ExitCode::SUCCESS)

@@ -3,6 +3,7 @@
 //! Invariant: bad input is refused or named in a note, never guessed and never a panic.
 
 mod form;
+mod typeform;
 
 use crate::form::{Fault, Form};
 
@@ -30,10 +31,14 @@ pub struct Import {
 /// Something that was not carried, or was changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
-    /// Where in the definition.
+    /// Where in the definition: `question.KEY`, `question.KEY.rule.N`, `ending.KEY`, `form.…`.
     pub at: String,
+    /// The text people know it by.
+    pub title: String,
     /// What, in plain words.
     pub text: String,
+    /// It is not carried at all; otherwise it is carried in another way.
+    pub lost: bool,
 }
 
 /// Why a definition cannot be read.
@@ -51,8 +56,8 @@ pub enum ImportError {
 }
 
 /// Every tool there is a connector for.
-pub fn connectors() -> [&'static dyn Connector; 1] {
-    [&form::NeutralForm]
+pub fn connectors() -> [&'static dyn Connector; 2] {
+    [&form::NeutralForm, &typeform::Typeform]
 }
 
 /// The connector of a tool.

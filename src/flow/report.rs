@@ -88,6 +88,19 @@ impl fmt::Display for Grade {
 }
 
 impl Report {
+    /// Adds what the reader of the source could not carry (`lost`) or carried in another way.
+    pub fn note(&mut self, at: &str, title: &str, reason: &str, lost: bool) {
+        let grade = if lost { Grade::Dropped } else { Grade::Substitute };
+        self.grade = self.grade.max(grade);
+        self.items.push(Item {
+            at: at.to_owned(),
+            title: title.to_owned(),
+            grade,
+            reason: reason.to_owned(),
+            enforced: Enforced::Nowhere,
+        });
+    }
+
     /// The report for a terminal: the summary, what blocks, and everything that is not carried exactly.
     pub fn to_text(&self) -> String {
         let mut text = format!(

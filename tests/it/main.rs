@@ -12,4 +12,5 @@ mod sandbox;
 mod server;
 mod store;
 mod store_model;
+mod typeform;
 mod validator;

@@ -65,6 +65,12 @@ impl Random {
     }
 
     fn candidate(&mut self, input: &Input) -> Value {
+        if let Some(error) = &input.error
+            && self.rng.random_bool(0.7)
+            && let Some(value) = self.mended(input, error)
+        {
+            return value;
+        }
         match &input.kind {
             InputKind::Text { text_type, pattern, min_chars, max_chars } => {
                 self.text(*text_type, pattern.is_some(), *min_chars, *max_chars)
@@ -92,6 +98,17 @@ impl Random {
             InputKind::OptIn => json!(input.required || self.rng.random_bool(0.5)),
             InputKind::Media { min_files, .. } => (0..*min_files).map(|index| self.media(index)).collect(),
         }
+    }
+
+    /// What someone tries who has read the message under a text field: a number that it tells, or another kind of text.
+    fn mended(&mut self, input: &Input, error: &str) -> Option<Value> {
+        let InputKind::Text { text_type, .. } = &input.kind else { return None };
+        if *text_type == TextType::Number {
+            let told = error.split(|c: char| !c.is_ascii_digit() && c != '.');
+            let told: Vec<f64> = told.filter_map(|number| number.parse().ok()).collect();
+            return told.choose(&mut self.rng).map(|number| json!(number.to_string()));
+        }
+        SPECIMENS.choose(&mut self.rng).map(|specimen| json!(specimen))
     }
 
     fn text(&mut self, text_type: TextType, has_pattern: bool, min: u64, max: u64) -> Value {
@@ -137,10 +154,15 @@ impl Random {
 
 impl Strategy for Random {
     fn answer(&mut self, screen: &Screen) -> Vec<(String, Value)> {
-        // Errors on the screen ask for other values.
-        if self.screen != screen.id || screen.errors().next().is_some() {
+        if self.screen != screen.id {
             self.chosen.clear();
             self.screen.clone_from(&screen.id);
+        }
+        // Errors ask for other values: of the fields that show one, or of all where the message stands elsewhere.
+        if screen.errors().next().is_some() {
+            let shown = |name: &str| screen.input(name).is_some_and(|input| input.error.is_some());
+            let somewhere = screen.inputs().any(|input| input.error.is_some());
+            self.chosen.retain(|(name, _)| somewhere && !shown(name));
         }
         let mut answers = Vec::new();
         for input in screen.inputs() {
