@@ -18,11 +18,13 @@
 //! | [`catalog`] | flows and their versions | `audit` `connector` `flow` `form` `outbox` `store` |
 //! | [`player`] | a WhatsApp client that walks a flow against a real endpoint; its cryptography is its own | `client` `flow` `form` |
 //! | [`sandbox`] | the peers of a demo: a webhook inbox | `client` `crypto` `server` |
-//! | [`config`] | the only reader of environment and files | everything |
+//! | [`config`] | the only reader of environment and files | `server` |
 //! | [`app`] | composition root: builds components, route table, owns every long task | everything |
 //! | [`cli`] | one file per command | everything |
+//! | [`telemetry`] | tracing, metrics, field names, redaction | – |
 //!
-//! `tests/it/architecture.rs` holds this table and fails on any other import.
+//! `tests/it/architecture.rs` reads this table and fails on any other import. It also keeps cipher crates in `crypto` (and
+//! `player`, the independent client side), hyper's client in `client`, the environment in `config`, and files short.
 //!
 //! # The three journeys
 //!

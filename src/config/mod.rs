@@ -60,6 +60,7 @@ pub struct Config {
 }
 
 /// The variables of this process; those that are not Unicode cannot be ours and are left out.
+#[expect(clippy::disallowed_methods, reason = "this is the one reader of the environment")]
 pub fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use jiff::civil::{Date, Time};
+
 use super::{Condition, Form, Kind, Operand, Recall, Rule, RuleEffect, Target, Template};
 
 /// One fault of a form, with where it is.
@@ -34,6 +36,14 @@ pub enum FaultKind {
     /// A regular expression that cannot be read.
     #[error("the pattern is not a regular expression that can be checked in linear time: {0}")]
     Pattern(String),
+    /// A constant that nothing can be compared or computed with.
+    #[error(
+        "{0} is neither a text nor a number nor true or false, nor one of answer, matrix and row, hidden, variable"
+    )]
+    Constant(String),
+    /// A variable that begins as neither number nor text.
+    #[error("`initial` must be a number or a text")]
+    Initial,
     /// The form asks nothing.
     #[error("the form has no question")]
     Empty,
@@ -61,6 +71,11 @@ impl Form {
         checker.unique("ending", self.endings.iter().map(|e| e.key.as_str()));
         checker.unique("variable", self.variables.iter().map(|v| v.name.as_str()));
         checker.unique("hidden field", self.hidden.iter().map(|h| h.key.as_str()));
+        for variable in &self.variables {
+            if !variable.initial.is_number() && !variable.initial.is_string() {
+                checker.fault(&format!("variable {}", variable.name), FaultKind::Initial);
+            }
+        }
         if self.questions().next().is_none() {
             checker.fault("form", FaultKind::Empty);
         }
@@ -129,7 +144,13 @@ impl<'f> Checker<'f> {
             }
             Operand::Hidden { hidden } => (&self.hidden, "hidden field", hidden),
             Operand::Variable { variable } => (&self.variables, "variable", variable),
-            Operand::Constant(_) => return,
+            // Null stands for a value that is not given.
+            Operand::Constant(value) => {
+                if value.is_object() || value.is_array() {
+                    self.fault(at, FaultKind::Constant(value.to_string()));
+                }
+                return;
+            }
         };
         if !set.contains(name.as_str()) {
             self.unknown(at, what, name);
@@ -197,6 +218,18 @@ impl<'f> Checker<'f> {
             Kind::Number { min: Some(min), max: Some(max), .. } if min > max => {
                 self.fault(at, FaultKind::Limits("`min` is greater than `max`"));
             }
+            Kind::Date { min, max } | Kind::DateTime { min, max } if !in_order(min, max, is_date) => {
+                self.fault(
+                    at,
+                    FaultKind::Limits("`min` and `max` are dates as YYYY-MM-DD, the earlier one first"),
+                );
+            }
+            Kind::Time { min, max } if !in_order(min, max, is_time) => {
+                self.fault(
+                    at,
+                    FaultKind::Limits("`min` and `max` are times as HH:MM, the earlier one first"),
+                );
+            }
             Kind::Scale { min, max, step, .. } if min >= max || *step < 1 || (max - min) / step > 1000 => {
                 self.fault(
                     at,
@@ -227,6 +260,79 @@ impl<'f> Checker<'f> {
             self.fault(at, FaultKind::Options("there are no options to choose from"));
         } else if ids.len() != options.len() || ids.contains("") {
             self.fault(at, FaultKind::Options("each option needs an id of its own"));
+        }
+    }
+}
+
+/// Answers are compared with limits as text, which is right only for ISO dates and times.
+fn in_order(min: &Option<String>, max: &Option<String>, is_well_written: fn(&str) -> bool) -> bool {
+    let is_limit = |limit: &Option<String>| limit.as_deref().is_none_or(is_well_written);
+    is_limit(min) && is_limit(max) && min.as_ref().zip(max.as_ref()).is_none_or(|(min, max)| min <= max)
+}
+
+fn is_date(text: &str) -> bool {
+    text.parse().is_ok_and(|date: Date| date.to_string() == text)
+}
+
+fn is_time(text: &str) -> bool {
+    Time::strptime("%H:%M", text).is_ok_and(|time| time.strftime("%H:%M").to_string() == text)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn faults(question: Value) -> Vec<FaultKind> {
+        let form = json!({
+            "id": "f", "title": "F", "variables": [{"name": "v", "initial": 0}],
+            "pages": [{"id": "p", "questions": [question]}],
+        });
+        let form: Form = serde_json::from_value(form).expect("a form");
+        form.check().into_iter().map(|fault| fault.kind).collect()
+    }
+
+    #[test]
+    fn a_limit_that_is_no_date_or_time_is_a_fault() {
+        for (kind, min, max, sound) in [
+            ("date", "2026-01-01", "2026-12-31", true),
+            ("date", "tomorrow", "2026-12-31", false),
+            ("date", "2026-02-30", "2026-12-31", false),
+            ("date_time", "2026-12-31", "2026-01-01", false),
+            ("time", "09:00", "17:30", true),
+            ("time", "9:00", "17:30", false),
+            ("time", "09:00", "24:30", false),
+            ("time", "17:30", "09:00", false),
+        ] {
+            let found = faults(json!({"key": "q", "type": kind, "min": min, "max": max}));
+            assert_eq!(found.is_empty(), sound, "{kind} {min} {max}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_misspelt_operand_is_a_fault_and_not_a_constant() {
+        let condition = |operand: Value| json!({"key": "q", "type": "url", "visible_if": {"if": operand, "op": "is", "value": "x"}});
+        assert_eq!(faults(condition(json!({"variable": "v"}))), []);
+        assert_eq!(
+            faults(condition(json!({"answr": "q"}))),
+            [FaultKind::Constant(r#"{"answr":"q"}"#.to_owned())]
+        );
+        let rule = json!({"key": "q", "type": "url", "rules": [{"do": {"set": ["v", [1]]}}]});
+        assert_eq!(faults(rule), [FaultKind::Constant("[1]".to_owned())]);
+    }
+
+    #[test]
+    fn a_variable_begins_as_a_number_or_a_text() {
+        for (initial, sound) in
+            [(json!(1.5), true), (json!("a"), true), (json!(null), false), (json!([]), false)]
+        {
+            let form = json!({
+                "id": "f", "title": "F", "variables": [{"name": "v", "initial": initial}],
+                "pages": [{"id": "p", "questions": [{"key": "q", "type": "url"}]}],
+            });
+            let form: Form = serde_json::from_value(form).expect("a form");
+            assert_eq!(form.check().is_empty(), sound, "{initial}");
         }
     }
 }

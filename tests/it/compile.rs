@@ -153,9 +153,12 @@ fn more_than_200_options_are_searched_on_one_screen_and_picked_on_the_next() {
     for count in [201, 5_000] {
         let options: Vec<Value> =
             (0..count).map(|n| json!({"id": n.to_string(), "label": format!("Option {n}")})).collect();
-        let form =
-            form_of(json!([{"key": "c", "title": "Choose", "type": "single_choice", "options": options}]));
-        let compiled = compiled(&form, &Settings::default());
+        let question = |required: bool| json!([{"key": "c", "title": "Choose", "type": "single_choice", "required": required, "options": options}]);
+        // Who may leave it out goes from the search to the end, which then needs a screen of its own.
+        let skipped = compiled(&form_of(question(false)), &Settings::default());
+        assert_eq!(skipped.plan.screens.len(), 3);
+        assert!(matches!(skipped.plan.screens[2].content, Content::Ending(_)));
+        let compiled = compiled(&form_of(question(true)), &Settings::default());
         assert_eq!(compiled.plan.screens.len(), 2);
         assert_eq!(component(&compiled.document, "q_c_one_query")["type"], "TextInput");
         assert_eq!(component(&compiled.document, "q_c_one")["type"], "TextInput");

@@ -1,5 +1,6 @@
 //! Journeys of the whole product, one module each.
 
+mod architecture;
 mod client;
 mod compile;
 mod config;
@@ -9,6 +10,7 @@ mod handler;
 mod outbox;
 mod player;
 mod sandbox;
+mod schemas;
 mod server;
 mod store;
 mod store_model;
