@@ -36,6 +36,9 @@ pub(super) struct Built {
     pub endpoint: Endpoint,
     pub metrics: Metrics,
     pub destinations: Vec<Arc<dyn Destination>>,
+    pub clock: Arc<dyn Clock>,
+    /// Numbers whose keys are files, with those keys; the others keep them in the store.
+    pub configured: HashMap<String, Option<Arc<KeyRing>>>,
 }
 
 pub(super) async fn build(config: &Config) -> Result<Built, Error> {
@@ -46,9 +49,12 @@ pub(super) async fn build(config: &Config) -> Result<Built, Error> {
     let outbox = Outbox::new(store.clone(), Arc::new(vault), clock.clone());
     let metrics = Metrics::new();
 
-    let mut numbers = HashMap::new();
+    let (mut numbers, mut configured) = (HashMap::new(), HashMap::new());
     for number in &config.numbers {
-        numbers.insert(number.id.clone(), self::number(number, &store, &sealer, clock.as_ref()).await?);
+        let keys = configured_keys(number)?;
+        let ring = (!keys.is_empty()).then(|| Arc::new(KeyRing::new(keys)));
+        configured.insert(number.id.as_str().to_owned(), ring.clone());
+        numbers.insert(number.id.clone(), self::number(number, ring, &store, &sealer, clock.as_ref()).await?);
     }
     let catalog = Catalog::new(store.clone());
     let (mut served, mut documents, mut forms) = (Vec::new(), HashMap::new(), BTreeMap::new());
@@ -103,7 +109,8 @@ pub(super) async fn build(config: &Config) -> Result<Built, Error> {
         .iter()
         .map(|configured| Ok(Arc::new(destination(configured, &client, &forms)?) as Arc<dyn Destination>))
         .collect::<Result<_, Error>>()?;
-    let endpoint = Endpoint::new(flows.clone(), sealer.clone(), outbox.clone(), clock, metrics.clone());
+    let endpoint =
+        Endpoint::new(flows.clone(), sealer.clone(), outbox.clone(), clock.clone(), metrics.clone());
     Ok(Built {
         store,
         sealer,
@@ -113,6 +120,8 @@ pub(super) async fn build(config: &Config) -> Result<Built, Error> {
         endpoint,
         metrics,
         destinations,
+        clock,
+        configured,
     })
 }
 
@@ -122,34 +131,41 @@ pub(super) fn tls(config: &Config) -> Option<Tls> {
     Some(Tls { cert_pem: tls.cert_pem.clone(), key_pem: tls.key_pem.clone() })
 }
 
+/// The keys of a number that are files, newest first.
+pub(super) fn configured_keys(number: &config::Number) -> Result<Vec<PrivateKey>, Error> {
+    let read = |pem: &secrecy::SecretString| {
+        PrivateKey::from_pem(pem.expose_secret(), number.private_key_passphrase.as_ref())
+            .map_err(|source| Error::Key { number: number.id.as_str().to_owned(), source })
+    };
+    number.private_keys.iter().map(read).collect()
+}
+
 async fn number(
     number: &config::Number,
+    configured: Option<Arc<KeyRing>>,
     store: &Store,
     sealer: &Sealer,
     clock: &dyn Clock,
 ) -> Result<(Arc<KeyRing>, Arc<AppSecrets>), Error> {
     let id = number.id.as_str();
-    let configured = number.private_keys.iter().map(|pem| {
-        PrivateKey::from_pem(pem.expose_secret(), number.private_key_passphrase.as_ref())
-            .map_err(|source| Error::Key { number: id.to_owned(), source })
-    });
-    let mut keys = configured.collect::<Result<Vec<_>, _>>()?;
-    if keys.is_empty() {
-        let kept = Keys::new(store.clone(), sealer.clone());
-        keys = kept.list(id).await?;
-        if keys.is_empty() {
-            let made = kept.make(id, clock).await?;
-            tracing::info!(number.id = id, key = %made, "made a private key; register its public half with Meta: formgate keys list");
-            keys = kept.list(id).await?;
+    let ring = match configured {
+        Some(ring) => ring,
+        None => {
+            let kept = Keys::new(store.clone(), sealer.clone());
+            if kept.list(id).await?.is_empty() {
+                let made = kept.make(id, clock).await?;
+                tracing::info!(number.id = id, key = %made, "made a private key; register its public half with Meta: formgate keys list");
+            }
+            Arc::new(KeyRing::new(kept.list(id).await?))
         }
-    }
+    };
     let secrets = number.app_secrets.iter().map(|configured| {
         let expires = configured.expires.map(|at| u64::try_from(at.as_second()).unwrap_or(0));
         AppSecret::new(configured.secret.clone(), expires)
     });
     let secrets = secrets.collect::<Result<Vec<_>, _>>().and_then(AppSecrets::new);
     let secrets = secrets.map_err(|_| Error::AppSecret(id.to_owned()))?;
-    Ok((Arc::new(KeyRing::new(keys)), Arc::new(secrets)))
+    Ok((ring, Arc::new(secrets)))
 }
 
 fn definition(flow: &config::Flow) -> Result<Import, Error> {

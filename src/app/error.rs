@@ -73,6 +73,9 @@ pub enum Error {
         /// Why.
         source: connector::ImportError,
     },
+    /// A command could not be carried out.
+    #[error("{0}")]
+    Control(String),
     /// A form that cannot be published.
     #[error("flow {flow} cannot be published: {source}")]
     Publish {

@@ -1,11 +1,13 @@
 //! The composition root: builds every component from the configuration, joins them, and owns every long task.
 
 mod build;
+pub mod control;
 mod error;
 mod keys;
 mod routes;
 mod seams;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +15,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use self::control::{Control, Socket};
 pub use self::error::Error;
 pub use self::keys::{Keys, master_keys};
 use self::routes::{Admin, Public};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::crypto::Sealer;
 use crate::endpoint::Flows;
 use crate::outbox::{Outbox, RetryPolicy, Worker};
@@ -39,6 +42,8 @@ pub struct App {
     drain: Duration,
     servers: (Server<Public>, Server<Admin>),
     worker: Worker,
+    control: Control,
+    socket: Option<Socket>,
 }
 
 impl App {
@@ -66,22 +71,37 @@ impl App {
         let public = Server::bind(listener, limits.clone(), Arc::new(public)).await?;
         let admin = Admin {
             flows: built.flows.clone(),
-            metrics: built.metrics,
+            metrics: built.metrics.clone(),
             store: built.store.clone(),
             documents: built.documents,
+            clock: built.clock,
         };
         let listener = Listener { addr: config.server.admin_listen, tls: None };
         let admin = Server::bind(listener, limits, Arc::new(admin)).await?;
+        let socket = Socket::bind(&config.server.data_dir).inspect_err(|error| {
+            tracing::warn!(error = %error.kind(), "commands such as formgate submissions will not reach this server");
+        });
+        let number_of = |flow: &config::Flow| (flow.id.as_str().to_owned(), flow.number.as_str().to_owned());
+        let numbers: HashMap<String, String> = config.flows.iter().map(number_of).collect();
+        let control = Control {
+            outbox: built.outbox.clone(),
+            keys: Keys::new(built.store.clone(), built.sealer.clone()),
+            numbers: built.configured,
+            running: Some((built.flows.clone(), numbers)),
+        };
+        let worker = Worker::new(built.outbox.clone(), built.destinations, RetryPolicy::default());
         Ok(App {
             public: public.local_addr(),
             admin: admin.local_addr(),
             flows: built.flows,
             sealer: built.sealer,
-            worker: Worker::new(built.outbox.clone(), built.destinations, RetryPolicy::default()),
+            worker: worker.counting(built.metrics),
             outbox: built.outbox,
             store: built.store,
             drain: config.server.drain,
             servers: (public, admin),
+            control,
+            socket: socket.ok(),
         })
     }
 
@@ -96,7 +116,8 @@ impl App {
         let (public, admin) = self.servers;
         let public: JoinHandle<Drained> = tokio::spawn(public.run(halted.clone(), self.drain));
         let admin: JoinHandle<Drained> = tokio::spawn(admin.run(halted.clone(), Duration::from_secs(1)));
-        let worker = tokio::spawn(self.worker.run(halted));
+        let worker = tokio::spawn(self.worker.run(halted.clone()));
+        let control = self.socket.map(|socket| tokio::spawn(socket.serve(self.control, halted)));
         tracing::info!(listen = %self.public, admin = %self.admin, flows = self.flows.all().len(), "ready");
         let failed = tokio::select! {
             _ = stop.wait_for(|stop| *stop) => None,
@@ -105,6 +126,9 @@ impl App {
         tracing::info!("stopping");
         halt.send_replace(true);
         let (public, _admin, _worker) = tokio::join!(public, admin, worker);
+        if let Some(control) = control {
+            let _ended = control.await;
+        }
         let closed = self.store.close().await;
         if let Some(fatal) = failed {
             return Err(Error::StoreStopped(fatal));

@@ -1,12 +1,16 @@
 //! The route tables of both listeners.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::build::Documents;
 use crate::endpoint::{Endpoint, Flows};
+use crate::outbox::Clock;
 use crate::server::{DEFAULT_BODY_LIMIT_BYTES, Handler, Method, Request, Response, StatusCode};
 use crate::store::Store;
-use crate::telemetry::{CONTENT_TYPE, Metrics};
+use crate::telemetry::{CONTENT_TYPE, DeliveryState, Metrics};
 
 /// What Meta calls.
 pub(super) struct Public {
@@ -38,6 +42,7 @@ pub(super) struct Admin {
     pub metrics: Metrics,
     pub store: Store,
     pub documents: Documents,
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Handler for Admin {
@@ -46,6 +51,7 @@ impl Handler for Admin {
             "/healthz" => alive(&request),
             "/readyz" => ready(&request, &self.store).await,
             "/metrics" if is_read(&request) => {
+                self.measure().await;
                 Response::new(StatusCode::OK, CONTENT_TYPE, self.metrics.encode())
             }
             "/api/v1/flows" if is_read(&request) => {
@@ -69,6 +75,26 @@ impl Handler for Admin {
 
     fn body_limit(&self, _method: &Method, _path: &str) -> usize {
         DEFAULT_BODY_LIMIT_BYTES
+    }
+}
+
+impl Admin {
+    /// Where deliveries stand, read when somebody looks. Without a store the last figures stay.
+    async fn measure(&self) {
+        let Ok(depths) = self.store.depths().await else { return };
+        let oldest_ms = depths.iter().filter_map(|depth| depth.oldest_due_at_ms).min();
+        let waited_ms = oldest_ms.map_or(0, |at_ms| self.clock.now_ms().saturating_sub(at_ms));
+        self.metrics.set_oldest_due(Duration::from_millis(u64::try_from(waited_ms).unwrap_or(0)));
+        for depth in depths {
+            for (state, count) in [
+                (DeliveryState::Due, depth.due),
+                (DeliveryState::Leased, depth.in_flight),
+                (DeliveryState::Delivered, depth.delivered),
+                (DeliveryState::Dead, depth.dead),
+            ] {
+                self.metrics.set_deliveries(&depth.destination, state, count);
+            }
+        }
     }
 }
 

@@ -9,12 +9,13 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::{Error, play, quiet_panics, stop_signal};
+use super::{Error, play, quiet_panics, stop_signal, waiting};
 use crate::app::App;
+use crate::catalog;
 use crate::config::Config;
+use crate::connector::Import;
 use crate::crypto::{PrivateKey, WebhookSecret};
-use crate::flow::compile::{Settings, compile};
-use crate::form::Form;
+use crate::flow::compile::Settings;
 use crate::player::strategy::Truthful;
 use crate::sandbox::Inbox;
 
@@ -100,15 +101,12 @@ deliver_to = ["inbox"]
     let (address, admin) = (app.public, app.admin);
     let url = format!("http://{address}/flows/demo");
 
-    let form: Form = serde_json::from_str(FORM).map_err(|error| Error::Input(error.to_string()))?;
-    let version =
-        app.flows.get("demo").and_then(|flow| flow.versions.first().map(|v| v.plan().version)).unwrap_or(1);
-    let compiled = compile(&form, &Settings { version, ..Settings::default() })
-        .map_err(|error| Error::Input(error.to_string()))?;
-    let flow_file = folder.join("flow.json");
-    std::fs::write(&flow_file, format!("{:#}\n", compiled.document)).map_err(file(&flow_file))?;
+    let form = serde_json::from_str(FORM).map_err(|error| Error::Input(error.to_string()))?;
+    let import = Import { form, notes: Vec::new() };
+    let compiled = catalog::compile(&import, &Settings::default());
+    let report = compiled.map_err(|error| Error::Input(error.to_string()))?.report;
 
-    println!("The form:\n{}", compiled.report.to_text());
+    println!("The form:\n{}", report.to_text());
     println!("Serving {url}. A person walks through it, encrypted as WhatsApp would:\n");
     let (stop, stopped) = watch::channel(false);
     let running = tokio::spawn(app.run(stopped));
@@ -125,10 +123,13 @@ deliver_to = ["inbox"]
         "How easy was this form?": "5",
         "You may store my answers to plan the visit.": true,
     });
+    let document = play::served(admin, "demo").await?;
+    let flow_file = folder.join("flow.json");
+    std::fs::write(&flow_file, format!("{document:#}\n")).map_err(file(&flow_file))?;
     let mut person = Truthful::new(answers.as_object().cloned().unwrap_or_default());
     let walked =
-        play::walk(&compiled.document, &key.public_pem(), app_secret, "demo-token", &url, &mut person)
-            .await?;
+        play::walk(&document, &key.public_pem(), app_secret, "demo-token", &url, &mut person).await?;
+    let bar = waiting("{spinner} {msg} ({elapsed})", "waiting for the webhook");
     let delivered = tokio::time::timeout(PATIENCE, async {
         loop {
             if let Some(delivery) = inbox.deliveries().into_iter().next_back() {
@@ -138,6 +139,7 @@ deliver_to = ["inbox"]
         }
     })
     .await;
+    bar.finish_and_clear();
     match &delivered {
         Ok(delivery) => {
             println!("Delivered to the webhook, signature verified, idempotency key {}:", delivery.id);
@@ -158,8 +160,8 @@ deliver_to = ["inbox"]
     println!(
         "  formgate play demo --config {folder}/formgate.toml --document {folder}/flow.json --url {url}"
     );
-    println!("  formgate compile YOUR-FORM.json --tool form --out my-flow");
-    println!("  formgate submissions list --config {folder}/formgate.toml     (after Ctrl-C)");
+    println!("  formgate submissions --config {folder}/formgate.toml list");
+    println!("  formgate compile YOUR-FORM.json --tool typeform --out my-flow");
     let mut running = running;
     tokio::select! {
         () = stop_signal() => {

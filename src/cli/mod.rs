@@ -11,9 +11,12 @@ mod validate;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::app::{self, control::Told};
 use crate::config::{self, Config};
 
 /// Turns the forms a team already has into WhatsApp Flows, hosts their encrypted endpoint, and puts every submission back.
@@ -50,7 +53,7 @@ enum Error {
     #[error("{0}")]
     Config(#[from] config::Faults),
     #[error("{0}")]
-    App(#[from] crate::app::Error),
+    App(#[from] app::Error),
     #[error("{path}: {source}")]
     File { path: PathBuf, source: std::io::Error },
     #[error("{0}")]
@@ -108,6 +111,52 @@ pub fn run() -> ExitCode {
 fn block_on(command: impl Future<Output = Result<ExitCode, Error>>) -> Result<ExitCode, Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Runtime)?;
     runtime.block_on(command)
+}
+
+/// Runs a command on the store, on the running server if there is one. Results go to standard output, remarks to standard
+/// error; `counted` names what a bar on a terminal counts while the results go elsewhere.
+async fn control(
+    config: &Config,
+    command: app::control::Command,
+    counted: Option<&str>,
+) -> Result<ExitCode, Error> {
+    use std::io::{IsTerminal as _, Write as _};
+    let out = std::io::stdout();
+    let bar = match counted.filter(|_| !out.is_terminal()) {
+        Some(what) => waiting("{spinner} {pos} {msg} ({elapsed})", what),
+        None => ProgressBar::hidden(),
+    };
+    let mut out = std::io::BufWriter::new(out.lock());
+    let mut wrote = Ok(());
+    let mut write = |told: Told| match told {
+        Told::Line(line) if wrote.is_ok() => {
+            bar.inc(1);
+            wrote = writeln!(out, "{line}");
+        }
+        Told::Remark(remark) => bar.suspend(|| eprintln!("{remark}")),
+        _ => {}
+    };
+    app::control::run(config, command, &mut write).await?;
+    bar.finish_and_clear();
+    // A reader that has seen enough, such as head, is no failure.
+    match wrote.and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::Input(format!("standard output: {error}")))
+        }
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// A line on standard error while a person waits; nothing where that is no terminal.
+fn waiting(template: &str, what: &str) -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    let bar = match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    };
+    bar.set_message(what.to_owned());
+    bar.enable_steady_tick(Duration::from_millis(120));
+    bar
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {

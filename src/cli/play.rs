@@ -1,14 +1,18 @@
 //! `formgate play`
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
 use super::{ConfigFile, Error, read};
+use crate::app::control::{self, Told};
+use crate::client::{AddressPolicy, Client, Method, Request, StatusCode};
 use crate::config::Config;
-use crate::crypto::PrivateKey;
 use crate::player::document::Document;
 use crate::player::strategy::{Played, Random, Strategy, Truthful, play};
 use crate::player::transport::HttpTransport;
@@ -21,16 +25,16 @@ const WIDTH: usize = 52;
 pub(super) struct Args {
     /// The flow
     flow: String,
-    /// Its Flow JSON, such as the flow.json of formgate compile
+    /// Its Flow JSON, such as the flow.json of formgate compile; else what the running server serves
     #[arg(long, value_name = "FILE")]
-    document: PathBuf,
+    document: Option<PathBuf>,
     /// Answers as a JSON object, by question text; without it someone random fills the form
     #[arg(long, value_name = "FILE")]
     answers: Option<PathBuf>,
     /// Seed of the random person
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// The public key as PEM; else the first of the number's private_keys
+    /// The public key as PEM; else that of the number's newest key
     #[arg(long, value_name = "FILE")]
     public_key: Option<PathBuf>,
     /// The endpoint; else the listener of the configuration
@@ -45,11 +49,15 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args) -> Result<ExitCode, Error> {
     let config = args.file.load()?;
-    let (public_pem, secret) = credentials(&config, &args)?;
+    let (public_pem, secret) = credentials(&config, &args).await?;
     let url =
         args.url.clone().unwrap_or_else(|| format!("http://{}/flows/{}", config.server.listen, args.flow));
-    let document =
-        serde_json::from_slice(&read(&args.document)?).map_err(|error| Error::Input(error.to_string()))?;
+    let document = match &args.document {
+        Some(file) => {
+            serde_json::from_slice(&read(file)?).map_err(|error| Error::Input(error.to_string()))?
+        }
+        None => served(config.server.admin_listen, &args.flow).await?,
+    };
     let mut strategy: Box<dyn Strategy> = match &args.answers {
         Some(file) => {
             let answers: Map<String, Value> =
@@ -62,7 +70,27 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, Error> {
     Ok(if completed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn credentials(config: &Config, args: &Args) -> Result<(String, SecretString), Error> {
+/// The document that a running server serves.
+pub(super) async fn served(admin: SocketAddr, flow: &str) -> Result<Value, Error> {
+    let address = format!("http://{admin}/api/v1/flows/{flow}/flow.json");
+    let failed = |what: String| {
+        Error::Input(format!(
+            "{address} {what}; start formgate serve with this configuration, or give --document"
+        ))
+    };
+    let url = url::Url::parse(&address).map_err(|_| failed("is no address".to_owned()))?;
+    let mut request = Request::new(Method::GET, url, "", Instant::now() + Duration::from_secs(10));
+    request.policy = AddressPolicy::AllowPrivateNetwork;
+    request.max_response_bytes = 16 << 20;
+    let response =
+        Client::new().request(request).await.map_err(|error| failed(format!("failed: {error}")))?;
+    if response.status != StatusCode::OK {
+        return Err(failed(format!("answered {}", response.status)));
+    }
+    serde_json::from_slice(&response.body).map_err(|error| failed(format!("gave no JSON: {error}")))
+}
+
+async fn credentials(config: &Config, args: &Args) -> Result<(String, SecretString), Error> {
     let flow = config.flows.iter().find(|flow| flow.id.as_str() == args.flow);
     let number = flow.and_then(|flow| config.numbers.iter().find(|number| number.id == flow.number));
     let number = number
@@ -72,12 +100,20 @@ fn credentials(config: &Config, args: &Args) -> Result<(String, SecretString), E
     if let Some(file) = &args.public_key {
         return Ok((String::from_utf8_lossy(&read(file)?).into_owned(), secret));
     }
-    let pem = number.private_keys.first().ok_or_else(|| {
-        Error::Input("the number's key is kept in the store: give its public half with --public-key (formgate keys list)".to_owned())
+    let (mut ours, mut newest) = (false, None);
+    control::run(config, control::Command::ListKeys, |told| {
+        let Told::Line(line) = told else { return };
+        if let Some(rest) = line.strip_prefix("number ") {
+            ours = rest.split(' ').next() == Some(number.id.as_str());
+        } else if ours && newest.is_none() {
+            newest = Some(line);
+        }
+    })
+    .await?;
+    let newest = newest.ok_or_else(|| {
+        Error::Input("the number has no key yet; formgate serve makes one when it starts".to_owned())
     })?;
-    let key = PrivateKey::from_pem(pem.expose_secret(), number.private_key_passphrase.as_ref())
-        .map_err(|error| Error::Input(error.to_string()))?;
-    Ok((key.public_pem(), secret))
+    Ok((newest, secret))
 }
 
 /// Walks and prints each screen as the person sees it; tells whether the walk was completed without a fault.

@@ -1,15 +1,12 @@
 //! `formgate submissions`
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::Subcommand;
 
-use super::{ConfigFile, Error};
-use crate::app::{self, master_keys};
-use crate::crypto::{Purpose, Sealer, Vault};
-use crate::outbox::{DeliveryView, Filter, Outbox, SubmissionId, SystemClock};
-use crate::store::{self, DeliveryState, Store};
+use super::{ConfigFile, Error, control};
+use crate::app::control::Command as Control;
+use crate::outbox::SubmissionId;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -26,6 +23,12 @@ enum Command {
         /// At most so many
         #[arg(long, default_value_t = 50)]
         limit: u32,
+        /// Only of this flow
+        #[arg(long)]
+        flow: Option<String>,
+        /// Only those with a delivery that was given up
+        #[arg(long)]
+        dead: bool,
     },
     /// One submission with its attempts
     Show {
@@ -47,59 +50,11 @@ enum Command {
 
 pub(super) async fn run(args: Args) -> Result<ExitCode, Error> {
     let config = args.file.load()?;
-    let store =
-        Store::open_embedded(&store::Options::new(&config.server.data_dir)).map_err(app::Error::from)?;
-    let sealer = Sealer::new(&master_keys(&config.server.master_key)?);
-    let vault = Vault::new(sealer, Purpose::StoredBody);
-    let outbox = Outbox::new(store.clone(), Arc::new(vault), Arc::new(SystemClock::new()));
-    match args.command {
-        Command::List { limit } => {
-            for listed in outbox.list(&Filter::default(), None, limit.clamp(1, 1_000)).await?.items {
-                let states: Vec<String> = listed.deliveries.iter().map(state).collect();
-                println!("{}  {} v{}  {}", listed.id, listed.flow_id, listed.flow_version, states.join(", "));
-            }
-        }
-        Command::Show { id } => {
-            let id = SubmissionId::new(id);
-            let shown =
-                outbox.show(id).await?.ok_or_else(|| Error::Input(format!("there is no submission {id}")))?;
-            println!("{}", json(&shown.submission)?);
-            for delivery in &shown.deliveries {
-                println!("{} {}", delivery.key, state(delivery));
-                if let Some(reason) = &delivery.dead_reason {
-                    println!("  given up: {reason}");
-                }
-            }
-        }
-        Command::Replay { id } => {
-            let id = SubmissionId::new(id);
-            let shown =
-                outbox.show(id).await?.ok_or_else(|| Error::Input(format!("there is no submission {id}")))?;
-            let dead: Vec<&DeliveryView> =
-                shown.deliveries.iter().filter(|d| d.state == DeliveryState::Dead).collect();
-            for delivery in &dead {
-                outbox.replay(delivery.key, "cli").await?;
-            }
-            println!("{} due now", dead.len());
-        }
-        Command::Export { flow } => {
-            let mut export = outbox.export(flow.as_deref());
-            while let Some(submission) = export.next().await? {
-                println!(
-                    "{}",
-                    serde_json::to_string(&submission).map_err(|error| Error::Input(error.to_string()))?
-                );
-            }
-        }
-    }
-    store.close().await.map_err(app::Error::from)?;
-    Ok(ExitCode::SUCCESS)
-}
-
-fn state(delivery: &DeliveryView) -> String {
-    format!("{} {:?} (attempt {})", delivery.destination, delivery.state, delivery.attempt).to_lowercase()
-}
-
-fn json(value: &impl serde::Serialize) -> Result<String, Error> {
-    serde_json::to_string_pretty(value).map_err(|error| Error::Input(error.to_string()))
+    let (command, counted) = match args.command {
+        Command::List { limit, flow, dead } => (Control::ListSubmissions { limit, flow, dead }, None),
+        Command::Show { id } => (Control::ShowSubmission { id: SubmissionId::new(id) }, None),
+        Command::Replay { id } => (Control::ReplaySubmission { id: SubmissionId::new(id) }, None),
+        Command::Export { flow } => (Control::ExportSubmissions { flow }, Some("submissions")),
+    };
+    control(&config, command, counted).await
 }

@@ -31,6 +31,7 @@ pub enum TokenSignature {
 }
 
 /// One flow as the endpoint serves it.
+#[derive(Clone)]
 pub struct Flow {
     /// Its name here.
     pub id: String,

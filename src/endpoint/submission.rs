@@ -41,12 +41,13 @@ pub(super) fn build(
         answers: completed
             .answers
             .iter()
-            .map(|(position, value)| answer(handler.question(*position), value, words))
+            .zip(&completed.questions)
+            .map(|((position, value), asked)| answer(handler.question(*position), asked, value, words))
             .collect(),
     }
 }
 
-fn answer(question: &Question, value: &Value, words: &Words) -> Answer {
+fn answer(question: &Question, asked: &str, value: &Value, words: &Words) -> Answer {
     let text = match value {
         Value::Bool(true) => words.yes.to_owned(),
         Value::Bool(false) => words.no.to_owned(),
@@ -54,7 +55,7 @@ fn answer(question: &Question, value: &Value, words: &Words) -> Answer {
     };
     Answer {
         key: question.key.clone(),
-        question: question.title.clone(),
+        question: asked.to_owned(),
         kind: question.kind.name().to_owned(),
         value: whole(value),
         text,

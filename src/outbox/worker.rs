@@ -17,6 +17,7 @@ use super::retry::{Decision, RetryPolicy};
 use super::{Error, Outbox};
 use crate::audit;
 use crate::store::{self, Delivery, Settlement};
+use crate::telemetry::{DeliveryOutcome, Metrics};
 
 /// Attempts of one destination at one time.
 const MAX_IN_FLIGHT: usize = 8;
@@ -44,13 +45,21 @@ pub struct Worker {
     outbox: Outbox,
     destinations: Vec<Arc<dyn Destination>>,
     policy: RetryPolicy,
+    metrics: Metrics,
 }
 
 impl Worker {
     /// A worker for these destinations.
     #[must_use]
     pub fn new(outbox: Outbox, destinations: Vec<Arc<dyn Destination>>, policy: RetryPolicy) -> Self {
-        Self { outbox, destinations, policy }
+        Self { outbox, destinations, policy, metrics: Metrics::new() }
+    }
+
+    /// Counts attempts in these metrics.
+    #[must_use]
+    pub fn counting(mut self, metrics: Metrics) -> Self {
+        self.metrics = metrics;
+        self
     }
 
     /// Works until `shutdown` becomes true or the store stops. Then what is under way has 10 s to end; what has not ended
@@ -67,7 +76,12 @@ impl Worker {
         let mut lanes = JoinSet::new();
         lanes.spawn(purge(self.outbox.clone(), shutdown.clone()));
         for destination in self.destinations {
-            let lane = Lane { outbox: self.outbox.clone(), destination, policy: self.policy };
+            let lane = Lane {
+                outbox: self.outbox.clone(),
+                destination,
+                policy: self.policy,
+                metrics: self.metrics.clone(),
+            };
             lanes.spawn(lane.run(shutdown.clone()));
         }
         while let Some(ended) = lanes.join_next().await {
@@ -106,6 +120,7 @@ struct Lane {
     outbox: Outbox,
     destination: Arc<dyn Destination>,
     policy: RetryPolicy,
+    metrics: Metrics,
 }
 
 impl Lane {
@@ -194,7 +209,19 @@ impl Lane {
             took_ms,
             "attempted a delivery"
         );
+        let refused = matches!(&ended, Ended::Outcome(Outcome { verdict: Verdict::Refused { .. }, .. }));
+        let abandoned = matches!(ended, Ended::Abandoned);
         let settlement = self.settlement(&delivery, ended, history);
+        let counted = match settlement.verdict {
+            store::Verdict::Delivered { .. } => Some(DeliveryOutcome::Delivered),
+            store::Verdict::Dead { .. } if refused => Some(DeliveryOutcome::Refused),
+            store::Verdict::Dead { .. } => Some(DeliveryOutcome::Dead),
+            store::Verdict::Retry { .. } if abandoned => None,
+            store::Verdict::Retry { .. } => Some(DeliveryOutcome::Retry),
+        };
+        if let Some(outcome) = counted {
+            self.metrics.delivery(&delivery.destination, outcome);
+        }
         self.settle(&delivery, settlement).await;
     }
 
@@ -212,6 +239,7 @@ impl Lane {
             Err(Error::Unreadable { .. }) => return Some(Ended::Poison),
             Err(Error::Store(_)) => return Some(Ended::Abandoned),
         };
+        let completed_at_ms = submission.completed_at_ms;
         let (destination, key, attempt) =
             (Arc::clone(&self.destination), DeliveryKey::from_bytes(delivery.key), delivery.attempt);
         let deadline = Instant::now() + Duration::from_millis(ATTEMPT_DEADLINE_MS.unsigned_abs());
@@ -227,7 +255,13 @@ impl Lane {
             let now_ms = self.outbox.clock.now_ms();
             tokio::select! {
                 ended = attempting.join_next() => return Some(match ended {
-                    Some(Ok(outcome)) => Ended::Outcome(outcome),
+                    Some(Ok(outcome)) => {
+                        if matches!(outcome.verdict, Verdict::Delivered) {
+                            let lag_ms = self.outbox.clock.now_ms().saturating_sub(completed_at_ms);
+                            self.metrics.delivery_lag(Duration::from_millis(u64::try_from(lag_ms).unwrap_or(0)));
+                        }
+                        Ended::Outcome(outcome)
+                    }
                     Some(Err(_)) | None => Ended::Crash,
                 }),
                 () = &mut overdue => return Some(Ended::Outcome(Outcome::retry("deadline", None, None))),

@@ -166,7 +166,9 @@ fn logic_leads_where_typeform_leads() {
     let member = ("member", Answer::Bool(true));
     let four = ("guests", Answer::Number(4.0));
     let two = ("guests", Answer::Number(2.0));
-    let cases: [(&str, Vec<(&str, Answer)>, &[(&str, &str)], &str); 17] = [
+    type Case =
+        (&'static str, Vec<(&'static str, Answer)>, &'static [(&'static str, &'static str)], &'static str);
+    let cases: [Case; 17] = [
         ("member", vec![member.clone(), four.clone()], &[], "tour"),
         ("member", vec![member.clone(), two.clone()], &[("tier", "Gold")], "tour"),
         ("member", vec![member, two], &[("tier", "tin")], "rules"),

@@ -89,10 +89,10 @@ fn unmark(source: &str) -> String {
 fn opaque(chars: &[char]) -> Vec<bool> {
     let mut opaque = vec![false; chars.len()];
     let mut recall = false;
-    for index in 0..chars.len() {
+    for (index, opaque) in opaque.iter_mut().enumerate() {
         let two = chars.get(index..index + 2);
         recall |= two == Some(&['{', '{']);
-        opaque[index] = recall;
+        *opaque = recall;
         if index > 0 && chars.get(index - 1..=index) == Some(&['}', '}']) {
             recall = false;
         }

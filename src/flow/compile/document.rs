@@ -23,6 +23,8 @@ pub(super) struct Page<'a> {
     pub data: &'a [DataKey],
     pub sensitive: &'a [String],
     pub terminal: bool,
+    /// Nothing but endings can follow.
+    pub closes: bool,
     pub version: u32,
     pub words: &'static Words,
 }
@@ -72,7 +74,7 @@ impl Page<'_> {
         match self.content {
             Content::Cover | Content::Intro => self.words.start,
             Content::Ending(_) => self.words.close,
-            Content::Questions(_) if self.terminal => self.words.submit,
+            Content::Questions(_) if self.terminal || self.closes => self.words.submit,
             Content::Questions(_) | Content::Relay => self.words.next,
         }
     }

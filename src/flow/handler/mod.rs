@@ -22,7 +22,7 @@ pub use self::session::{Session, Unreadable};
 use self::show::{Refusal, cut};
 use super::plan::{Block, Content, Plan};
 use super::words::Words;
-use crate::form::{Form, Next, Position, Problem, Validator, Value, Variables, Walker};
+use crate::form::{Facts, Form, Next, Position, Problem, Template, Validator, Value, Variables, Walker};
 
 /// After this many jumps back the walk goes on in source order: no form holds a person for ever.
 const MAX_BACKS: u16 = 100;
@@ -85,6 +85,8 @@ pub struct Completed {
     pub id: Uuid,
     /// Answers of the questions that were shown, in their order.
     pub answers: Vec<(Position, Value)>,
+    /// The texts of those questions, recalls filled in as the person read them.
+    pub questions: Vec<String>,
     /// What the form computed.
     pub variables: Variables,
     /// Values that came with the token.
@@ -300,24 +302,28 @@ impl Handler {
 
     fn completed(&self, session: &Session, ending: Option<usize>) -> Completed {
         let form = &self.plan.form;
-        let (_, variables) = self.walker.after(form, &session.trail(), &session.answers, &session.hidden);
-        let answers: Vec<(Position, Value)> = session
-            .trail()
-            .into_iter()
-            .filter_map(|position| {
-                let value = session.answers.get(&self.walker.question(form, position).key)?;
-                Some((position, value.clone()))
-            })
-            .collect();
+        let (_, mut variables) = self.walker.first(form, &session.answers, &session.hidden);
+        let (mut answers, mut questions) = (Vec::new(), Vec::new());
+        for position in session.trail() {
+            let question = self.walker.question(form, position);
+            if let Some(value) = session.answers.get(&question.key) {
+                let facts =
+                    Facts { answers: &session.answers, hidden: &session.hidden, variables: &variables };
+                questions.push(Template::parse(question.title.trim()).render(form, &facts));
+                answers.push((position, value.clone()));
+            }
+            self.walker.step(form, position, &session.answers, &session.hidden, &mut variables);
+        }
         let mut hash = Sha256::new();
         hash.update(session.id);
         hash.update(postcard::to_stdvec(&answers).unwrap_or_default());
         let mut id = [0; 16];
         id.iter_mut().zip(hash.finalize()).for_each(|(to, from)| *to = from);
-        let summary = self.summary(&answers);
+        let summary = self.summary(&answers, &questions);
         Completed {
             id: Uuid::new_v8(id),
             answers,
+            questions,
             variables,
             hidden: session.hidden.clone(),
             ending,
@@ -326,9 +332,9 @@ impl Handler {
         }
     }
 
-    fn summary(&self, answers: &[(Position, Value)]) -> String {
+    fn summary(&self, answers: &[(Position, Value)], questions: &[String]) -> String {
         let mut lines = String::new();
-        for (position, value) in answers {
+        for ((position, value), asked) in answers.iter().zip(questions) {
             let question = self.walker.question(&self.plan.form, *position);
             let read = match value {
                 _ if question.is_personal() => "•••".to_owned(),
@@ -336,7 +342,7 @@ impl Handler {
                 Value::Bool(false) => self.words.no.to_owned(),
                 value => value.read(&question.kind),
             };
-            lines.push_str(&format!("{}: {}\n", cut(question.title.trim(), 80), cut(&read, 120)));
+            lines.push_str(&format!("{}: {}\n", cut(asked, 80), cut(&read, 120)));
         }
         cut(lines.trim_end(), MAX_SUMMARY)
     }
