@@ -76,7 +76,7 @@ pub struct Report {
 
 impl fmt::Display for Grade {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             Grade::Exact => "exact",
             Grade::Split => "split",
             Grade::Substitute => "substitute",
@@ -114,7 +114,9 @@ impl Report {
             let _ = writeln!(text, "  note: {advice}");
         }
         for item in self.items.iter().filter(|item| item.grade != Grade::Exact) {
-            let _ = writeln!(text, "  {:<11} {} ({}): {}", item.grade, item.at, item.title, item.reason);
+            // A title may have several lines.
+            let title = item.title.split_whitespace().collect::<Vec<_>>().join(" ");
+            let _ = writeln!(text, "  {:<11} {} ({title}): {}", item.grade, item.at, item.reason);
         }
         text
     }

@@ -1,6 +1,7 @@
 //! Journeys of the whole product, one module each.
 
 mod architecture;
+mod cli;
 mod client;
 mod compile;
 mod config;
