@@ -44,7 +44,7 @@ pub(super) struct Built {
 pub(super) async fn build(config: &Config) -> Result<Built, Error> {
     let clock = Arc::new(SystemClock::new());
     let sealer = Sealer::new(&master_keys(&config.server.master_key)?);
-    let store = Store::open_embedded(&store::Options::new(&config.server.data_dir))?;
+    let store = Store::open_embedded(&store_options(config))?;
     let vault = Vault::new(sealer.clone(), Purpose::StoredBody);
     let outbox = Outbox::new(store.clone(), Arc::new(vault), clock.clone());
     let metrics = Metrics::new();
@@ -123,6 +123,18 @@ pub(super) async fn build(config: &Config) -> Result<Built, Error> {
         clock,
         configured,
     })
+}
+
+#[cfg(not(feature = "faults"))]
+fn store_options(config: &Config) -> store::Options {
+    store::Options::new(&config.server.data_dir)
+}
+
+#[cfg(feature = "faults")]
+fn store_options(config: &Config) -> store::Options {
+    let mut options = store::Options::new(&config.server.data_dir);
+    options.faults.ack_early = config.ack_early;
+    options
 }
 
 /// TLS of the public listener.

@@ -57,6 +57,9 @@ pub struct Config {
     pub destinations: Vec<Destination>,
     /// `[[flow]]`
     pub flows: Vec<Flow>,
+    /// The store answers before its commit: for the fault tests, which have to notice.
+    #[cfg(feature = "faults")]
+    pub ack_early: bool,
 }
 
 /// The variables of this process; those that are not Unicode cannot be ours and are left out.
@@ -139,6 +142,8 @@ impl Config {
                 refers(section, "deliver_to", &destination, place, "destination", &destination_ids);
             }
         }
+        #[cfg(feature = "faults")]
+        let ack_early = cx.breaks("ACK_EARLY");
         cx.unknown_variables();
         Some(Self {
             server: server?,
@@ -148,6 +153,8 @@ impl Config {
             numbers: numbers.into_iter().collect::<Option<_>>()?,
             destinations: destinations.into_iter().collect::<Option<_>>()?,
             flows: flows.into_iter().collect::<Option<_>>()?,
+            #[cfg(feature = "faults")]
+            ack_early,
         })
     }
 }

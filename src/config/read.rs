@@ -58,6 +58,15 @@ impl Context {
         self.env.get(name).map(String::as_str)
     }
 
+    /// Whether a promise is to be broken. No key of the file answers to such a variable, so no documentation names it.
+    #[cfg(feature = "faults")]
+    pub(super) fn breaks(&self, promise: &str) -> bool {
+        let name = format!("{ENV_PREFIX}_FAULTS{ENV_SEPARATOR}{promise}");
+        let is_broken = self.variable(&name) == Some("true");
+        self.env_asked.borrow_mut().insert(name);
+        is_broken
+    }
+
     pub(super) fn fault(
         &self,
         key: impl Into<String>,
