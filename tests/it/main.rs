@@ -8,6 +8,7 @@ mod endpoint;
 mod handler;
 mod outbox;
 mod player;
+mod properties;
 mod sandbox;
 mod server;
 mod store;
