@@ -22,7 +22,7 @@ pub use self::session::{Session, Unreadable};
 use self::show::{Refusal, cut};
 use super::plan::{Block, Content, Plan};
 use super::words::Words;
-use crate::form::{Form, Next, Position, Problem, Validator, Value, Variables, Walker};
+use crate::form::{Facts, Form, Next, Position, Problem, Validator, Value, Variables, Walker};
 
 /// After this many jumps back the walk goes on in source order: no form holds a person for ever.
 const MAX_BACKS: u16 = 100;
@@ -246,20 +246,28 @@ impl Handler {
     }
 
     /// Goes from the screen `from` to what comes next.
-    fn proceed(&self, mut session: Session, from: usize, mut next: Next, mut variables: Variables) -> Turn {
+    fn proceed(&self, mut session: Session, from: usize, mut next: Next, variables: Variables) -> Turn {
         let form = &self.plan.form;
         let visited = |session: &Session, next: Next| match next {
             Next::Question(position) => session.trail.iter().position(|&p| usize::from(p) == position),
             Next::Ending(_) => None,
         };
-        if visited(&session, next).is_some()
-            && session.backs >= MAX_BACKS
-            && let Some(&last) = session.trail.last()
-        {
-            next = self.walker.onward(form, last.into(), &session.answers, &session.hidden, &mut variables);
+        // Every endless walk leads back in source order again and again, so this is what is counted, when it is decided:
+        // a relay only passes it on.
+        let back = session.trail.last().map(|&last| usize::from(last));
+        let back = back.filter(|last| matches!(next, Next::Question(to) if to <= *last));
+        if let Some(last) = back {
+            let decides = matches!(self.plan.screens[from].content, Content::Questions(_));
+            if session.backs > MAX_BACKS || (decides && session.backs == MAX_BACKS) {
+                session.backs = MAX_BACKS + 1;
+                let facts =
+                    Facts { answers: &session.answers, hidden: &session.hidden, variables: &variables };
+                next = self.walker.onward(form, last, &facts);
+            } else if decides {
+                session.backs += 1;
+            }
         }
         if let Some(index) = visited(&session, next) {
-            session.backs = session.backs.saturating_add(1);
             for position in session.trail.split_off(index) {
                 let key = &self.walker.question(form, position.into()).key;
                 if let Some((key, value)) = session.answers.remove_entry(key) {

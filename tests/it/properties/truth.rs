@@ -192,9 +192,10 @@ pub fn write(
                 }
             }),
             (Role::Query, Some(Given::Options(ids, _))) => {
-                let option = question.kind.options().iter().find(|option| ids.first() == Some(&option.id));
+                let options = question.kind.options();
                 // Who wants something else still has to search first.
-                Some(json!(option.map_or("place 1", |option| option.label.as_str())))
+                let option = options.iter().find(|option| ids.first().is_none_or(|id| *id == option.id));
+                Some(json!(option.expect("an option").label))
             }
             (Role::Answer | Role::Pick, Some(Given::Options(ids, other))) => {
                 if input.many {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{MAX_BODY, Maker, cut};
+use super::{MAX_BODY, Maker, cut, fixed};
 use crate::flow::compile::names;
 use crate::flow::limits;
 use crate::flow::plan::{DataKey, DataSource, Role, WireOption};
@@ -145,7 +145,7 @@ impl Maker<'_> {
         let required = std::mem::replace(&mut self.required, false);
         let before = self.part.components.len();
         let extra = json!({"input-type": "text", "max-chars": 200});
-        self.input_field("TextInput", &cut(&label, 20), "other", Role::Other, extra);
+        self.input_field("TextInput", &cut(&fixed(&label), 20), "other", Role::Other, extra);
         self.required = required;
         self.asked.bytes += 800;
         if let Some(choice) = revealed_by {
@@ -179,7 +179,7 @@ impl Maker<'_> {
             } else {
                 &None
             };
-            label.as_ref().filter(|l| !l.trim().is_empty()).map(|l| cut(&format!("{value}: {l}"), 300))
+            label.as_ref().filter(|l| !l.trim().is_empty()).map(|l| cut(&fixed(&format!("{value}: {l}")), 300))
         };
         let ids = names::option_ids(values.iter().map(String::as_str));
         let options = values
@@ -251,7 +251,7 @@ impl Maker<'_> {
                     self.worse(Grade::Dropped, "more columns than WhatsApp can show for a row");
                 }
                 let shown = options.iter().take(cap).cloned().collect();
-                self.choice_field(component, &cut(label, limit), &row.id, role, shown, json!({}));
+                self.choice_field(component, &cut(&fixed(label), limit), &row.id, role, shown, json!({}));
             }
             self.next_screen();
         }
@@ -300,11 +300,11 @@ impl Maker<'_> {
         let fresh = self.asked.items.is_empty();
         for (option, id) in options.iter().zip(ids) {
             let label = if option.label.trim().is_empty() { &option.id } else { &option.label };
-            let short = cut(label, 30);
+            let short = cut(&fixed(label), 30);
             let count = seen.entry(short.to_lowercase()).or_default();
             *count += 1;
             let title = if *count > 1 { format!("{} ({count})", cut(&short, 22)) } else { short };
-            let description = (title != *label).then(|| cut(label, 300));
+            let description = (title != fixed(label)).then(|| cut(&fixed(label), 300));
             let (grade, reason) = if description.is_none() {
                 (Grade::Exact, "shown as it is".to_owned())
             } else if label.chars().count() <= 300 {
@@ -319,14 +319,15 @@ impl Maker<'_> {
         }
         if let Some(label) = other {
             let label = label.filter(|l| !l.trim().is_empty()).unwrap_or(self.words.other);
-            wired.push(wire(names::OTHER, None, &cut(label, 30), None));
+            wired.push(wire(names::OTHER, None, &cut(&fixed(label), 30), None));
         }
         wired
     }
 }
 
 pub(super) fn wire(id: &str, source: Option<&str>, title: &str, description: Option<String>) -> WireOption {
-    WireOption { id: id.to_owned(), source: source.map(str::to_owned), title: title.to_owned(), description }
+    let (title, description) = (fixed(title), description.map(|text| fixed(&text)));
+    WireOption { id: id.to_owned(), source: source.map(str::to_owned), title, description }
 }
 
 fn option_json(option: &WireOption) -> Value {
