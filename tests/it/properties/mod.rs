@@ -48,6 +48,10 @@ impl Dice {
         &from[self.below(from.len())]
     }
 
+    fn bytes<const N: usize>(&mut self) -> [u8; N] {
+        std::array::from_fn(|_| self.0.random())
+    }
+
     fn shuffle<T>(&mut self, items: &mut [T]) {
         for index in (1..items.len()).rev() {
             items.swap(index, self.below(index + 1));

@@ -162,9 +162,27 @@ impl Maker<'_> {
         let count = (i128::from(max) - i128::from(min)).max(0) / i128::from(step) + 1;
         if count > MAX_DROPDOWN as i128 {
             self.worse(Grade::Substitute, "a number field, since the scale has more than 200 steps");
+            let ends = [(min.to_string(), &labels.left), (String::new(), &labels.center), (max.to_string(), &labels.right)];
+            let told = ends.into_iter().filter_map(|(value, label)| {
+                let label = label.as_deref().filter(|l| !l.trim().is_empty())?;
+                Some(if value.is_empty() { label.to_owned() } else { format!("{value}: {label}") })
+            });
+            for text in told.collect::<Vec<_>>() {
+                self.caption(&text);
+            }
             return self.text_input("number", Role::Answer, 40, None);
         }
         let count = usize::try_from(count).unwrap_or(1);
+        for label in [&labels.left, &labels.center, &labels.right].into_iter().flatten() {
+            self.said_whole(label);
+        }
+        let middle = labels.center.as_deref().filter(|l| !l.trim().is_empty());
+        if let Some(label) = middle.filter(|_| count < 3 || count % 2 == 0) {
+            self.worse(Grade::Substitute, &format!("no step is the middle, so its label is not shown: {label}"));
+        }
+        if let Some(label) = labels.right.as_deref().filter(|l| count == 1 && !l.trim().is_empty()) {
+            self.worse(Grade::Substitute, &format!("there is one step, so the label of the other end is not shown: {label}"));
+        }
         let values: Vec<String> = std::iter::successors(Some(min), |v| v.checked_add(step))
             .take(count)
             .map(|v| v.to_string())
@@ -258,6 +276,14 @@ impl Maker<'_> {
         self.required = whole;
     }
 
+    /// The report holds what a description cuts.
+    fn said_whole(&mut self, label: &str) {
+        // A label of a scale has its number before it.
+        if label.chars().count() > 270 {
+            self.worse(Grade::Substitute, &format!("cut to 300 characters; the whole text is: {label}"));
+        }
+    }
+
     pub(super) fn choice_field(
         &mut self,
         component: &str,
@@ -319,7 +345,12 @@ impl Maker<'_> {
         }
         if let Some(label) = other {
             let label = label.filter(|l| !l.trim().is_empty()).unwrap_or(self.words.other);
-            wired.push(wire(names::OTHER, None, &cut(&fixed(label), 30), None));
+            let title = cut(&fixed(label), 30);
+            let description = (title != label.trim()).then(|| cut(&fixed(label), 300));
+            if fresh {
+                self.said_whole(label);
+            }
+            wired.push(wire(names::OTHER, None, &title, description));
         }
         wired
     }

@@ -109,6 +109,7 @@ impl Maker<'_> {
             Kind::DateTime { min, max } => {
                 self.worse(Grade::Split, "a date picker and a time written as text");
                 self.heading();
+                self.help_below_heading();
                 let label = self.words.date;
                 self.date_picker(label, min.as_deref(), max.as_deref());
                 let (label, hint) = (self.words.time, self.words.time_hint);
@@ -146,6 +147,7 @@ impl Maker<'_> {
                 );
                 self.enforced = Enforced::Nowhere;
                 self.heading();
+                self.help_below_heading();
                 let text = self.words.not_here;
                 self.part.components.push(json!({"type": "TextBody", "text": text}));
             }
