@@ -179,7 +179,6 @@ impl Draft {
         if let Some(group) = &question.group
             && key != self.group
             && !group.title.trim().is_empty()
-            && condition.is_none()
         {
             let max = if group.title.chars().count() <= 80 { 80 } else { 4_096 };
             let kind = if max == 80 { "TextSubheading" } else { "TextBody" };
