@@ -1,6 +1,6 @@
 //! The encrypted endpoint over real sockets, with the player as its client.
 
-mod fixture;
+pub mod fixture;
 
 use std::collections::BTreeMap;
 
