@@ -79,7 +79,8 @@ impl Compiler<'_> {
             self.form.hidden.iter().filter_map(|h| Some((h.key.clone(), h.default.clone()?))).collect();
         let (answers, variables) = (Answers::new(), Walker::variables(&self.form));
         let facts = Facts { answers: &answers, hidden: &hidden, variables: &variables };
-        let texts = [(title, "TextHeading"), (self.form.description.as_deref().unwrap_or_default(), "TextBody")];
+        let texts =
+            [(title, "TextHeading"), (self.form.description.as_deref().unwrap_or_default(), "TextBody")];
         let mut shown = Vec::new();
         for (text, component) in texts {
             let text = question::fixed(Template::parse(text).render(&self.form, &facts).trim());

@@ -136,7 +136,9 @@ impl Draft {
         let mut decides = false;
         condition.operands(&mut |operand| {
             decides |= match operand {
-                Operand::Answer { answer: key } | Operand::Row { matrix: key, .. } => here.contains(key.as_str()),
+                Operand::Answer { answer: key } | Operand::Row { matrix: key, .. } => {
+                    here.contains(key.as_str())
+                }
                 Operand::Variable { .. } => self.computes,
                 Operand::Hidden { .. } | Operand::Constant(_) => false,
             }

@@ -33,7 +33,8 @@ fn json_of(words: &'static [&'static str]) -> impl Strategy<Value = Json> {
         let name = prop_oneof![word.clone().prop_map(str::to_owned), ".{0,6}"];
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..8).prop_map(Json::Array),
-            prop::collection::vec((name, inner), 0..8).prop_map(|members| Json::Object(members.into_iter().collect())),
+            prop::collection::vec((name, inner), 0..8)
+                .prop_map(|members| Json::Object(members.into_iter().collect())),
         ]
     })
 }
@@ -105,19 +106,117 @@ pub fn twisted(value: &mut Json, dice: &mut Dice, odds: usize) {
 }
 
 const FLOW_WORDS: &[&str] = &[
-    "version", "7.3", "screens", "id", "START", "title", "layout", "type", "SingleColumnLayout", "children", "Form", "If",
-    "Switch", "condition", "then", "else", "cases", "value", "Footer", "on-click-action", "name", "data_exchange", "navigate",
-    "complete", "next", "screen", "payload", "routing_model", "data_api_version", "4.0", "data", "__example__", "array",
-    "items", "object", "properties", "string", "${data.a}", "${form.a}", "`${form.a} == 'b'`", "data-source",
-    "RadioButtonsGroup", "TextInput", "label", "init-values", "error-messages", "terminal", "success", "NavigationList",
-    "list-items", "PhotoPicker", "CalendarPicker", "DatePicker", "min-date", "2024-02-30", "${screen.START.form.a}",
+    "version",
+    "7.3",
+    "screens",
+    "id",
+    "START",
+    "title",
+    "layout",
+    "type",
+    "SingleColumnLayout",
+    "children",
+    "Form",
+    "If",
+    "Switch",
+    "condition",
+    "then",
+    "else",
+    "cases",
+    "value",
+    "Footer",
+    "on-click-action",
+    "name",
+    "data_exchange",
+    "navigate",
+    "complete",
+    "next",
+    "screen",
+    "payload",
+    "routing_model",
+    "data_api_version",
+    "4.0",
+    "data",
+    "__example__",
+    "array",
+    "items",
+    "object",
+    "properties",
+    "string",
+    "${data.a}",
+    "${form.a}",
+    "`${form.a} == 'b'`",
+    "data-source",
+    "RadioButtonsGroup",
+    "TextInput",
+    "label",
+    "init-values",
+    "error-messages",
+    "terminal",
+    "success",
+    "NavigationList",
+    "list-items",
+    "PhotoPicker",
+    "CalendarPicker",
+    "DatePicker",
+    "min-date",
+    "2024-02-30",
+    "${screen.START.form.a}",
 ];
 
 const FORM_WORDS: &[&str] = &[
-    "id", "f", "title", "pages", "questions", "key", "a", "type", "email", "short_text", "single_choice", "options", "label",
-    "rules", "when", "do", "jump", "question", "page", "ending", "end", "if", "answer", "op", "is", "value", "all", "any", "not",
-    "visible_if", "matrix", "rows", "columns", "scale", "min", "max", "step", "rating", "steps", "pattern", "regex", "(", "[",
-    "(a{1000}){1000}", "hidden", "variables", "name", "initial", "endings", "translations", "{{answer:a}}", "fields",
+    "id",
+    "f",
+    "title",
+    "pages",
+    "questions",
+    "key",
+    "a",
+    "type",
+    "email",
+    "short_text",
+    "single_choice",
+    "options",
+    "label",
+    "rules",
+    "when",
+    "do",
+    "jump",
+    "question",
+    "page",
+    "ending",
+    "end",
+    "if",
+    "answer",
+    "op",
+    "is",
+    "value",
+    "all",
+    "any",
+    "not",
+    "visible_if",
+    "matrix",
+    "rows",
+    "columns",
+    "scale",
+    "min",
+    "max",
+    "step",
+    "rating",
+    "steps",
+    "pattern",
+    "regex",
+    "(",
+    "[",
+    "(a{1000}){1000}",
+    "hidden",
+    "variables",
+    "name",
+    "initial",
+    "endings",
+    "translations",
+    "{{answer:a}}",
+    "fields",
 ];
 
 proptest! {
@@ -197,7 +296,11 @@ fn the_importer_reads_every_broken_copy_of_a_form_and_what_it_takes_compiles_or_
         let form = generate::form(seed);
         let reader = connector("form").expect("our own");
         let whole = serde_json::to_value(&form).expect("a form");
-        assert_eq!(reader.read(whole.to_string().as_bytes()).map(|import| import.form), Ok(form), "what we write we read");
+        assert_eq!(
+            reader.read(whole.to_string().as_bytes()).map(|import| import.form),
+            Ok(form),
+            "what we write we read"
+        );
         for round in 0..12 {
             let _ = reader.read(&broken(&whole.to_string(), &mut dice));
             let mut definition = whole.clone();
@@ -227,7 +330,8 @@ fn no_envelope_opens_but_what_was_sealed_for_the_key() {
     let public = formgate::player::envelope::EndpointKey::from_pem(&key.public_pem()).expect("our own key");
     let ring = KeyRing::new(vec![key]);
     let mut dice = Dice::new(7);
-    let envelope = formgate::player::envelope::Envelope::seal(&public, b"{\"action\":\"ping\"}").expect("sealed");
+    let envelope =
+        formgate::player::envelope::Envelope::seal(&public, b"{\"action\":\"ping\"}").expect("sealed");
     let text = String::from_utf8(envelope.body().to_vec()).expect("JSON");
     assert!(ring.open(text.as_bytes()).is_ok());
     for _ in 0..300 {

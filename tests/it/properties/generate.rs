@@ -1,7 +1,8 @@
 //! Random valid forms: every kind of question, branching of every shape, texts of every length.
 
 use formgate::form::{
-    Condition, Ending, Form, Group, Hidden, Kind, Op, Operand, Page, Part, Question, Rule, RuleEffect, Target, Variable,
+    Condition, Ending, Form, Group, Hidden, Kind, Op, Operand, Page, Part, Question, Rule, RuleEffect,
+    Target, Variable,
 };
 use serde_json::{Value as Json, json};
 
@@ -10,7 +11,8 @@ use super::options;
 
 /// The form of this seed.
 pub fn form(seed: u64) -> Form {
-    let mut maker = Maker { dice: Dice::new(seed), asked: Vec::new(), pages: Vec::new(), endings: Vec::new() };
+    let mut maker =
+        Maker { dice: Dice::new(seed), asked: Vec::new(), pages: Vec::new(), endings: Vec::new() };
     maker.form(seed)
 }
 
@@ -70,7 +72,10 @@ impl Maker {
             translations: std::collections::BTreeMap::new(),
         };
         for key in self.endings.clone() {
-            let link = self.dice.chance(40).then(|| (*self.dice.pick(&["https://example.com/a", "http://example.com"])).to_owned());
+            let link = self
+                .dice
+                .chance(40)
+                .then(|| (*self.dice.pick(&["https://example.com/a", "http://example.com"])).to_owned());
             form.endings.push(Ending { key, title: self.title(), description: self.maybe_text(40), link });
         }
         if self.dice.chance(40) {
@@ -118,7 +123,11 @@ impl Maker {
         for position in range.clone() {
             if self.dice.chance(30) {
                 let part = self.dice.chance(20).then_some(Part::City);
-                group = self.dice.chance(60).then(|| Group { key: format!("g{position}"), title: String::new(), part });
+                group = self.dice.chance(60).then(|| Group {
+                    key: format!("g{position}"),
+                    title: String::new(),
+                    part,
+                });
                 if let Some(group) = &mut group {
                     group.title = self.title();
                 }
@@ -202,7 +211,9 @@ impl Maker {
         let operand = match self.dice.below(3) {
             0 => self.left().0,
             1 => Operand::Constant(json!(self.dice.below(5))),
-            _ => Operand::Constant((*self.dice.pick(&[json!(0), json!(-1.5), json!("2"), json!("red"), json!(true)])).clone()),
+            _ => Operand::Constant(
+                (*self.dice.pick(&[json!(0), json!(-1.5), json!("2"), json!("red"), json!(true)])).clone(),
+            ),
         };
         match self.dice.below(6) {
             0 => RuleEffect::Set(name, operand),
@@ -215,7 +226,8 @@ impl Maker {
 
     /// A condition that looks at anything.
     fn condition(&mut self, depth: usize) -> Condition {
-        let parts = |maker: &mut Maker| (0..maker.dice.below(4)).map(|_| maker.condition(depth + 1)).collect();
+        let parts =
+            |maker: &mut Maker| (0..maker.dice.below(4)).map(|_| maker.condition(depth + 1)).collect();
         match self.dice.below(if depth > 2 { 4 } else { 8 }) {
             5 => Condition::All { all: parts(self) },
             6 => Condition::Any { any: parts(self) },

@@ -85,7 +85,13 @@ fn all_settings() -> Vec<Settings> {
     for mode in [Mode::Grouped, Mode::OneQuestion] {
         for entry in [Entry::Exchange, Entry::Static] {
             for data_api in [DataApi::V4, DataApi::V3] {
-                all.push(Settings { mode, entry, data_api, flow_json: Version::new(7, 3), ..Settings::default() });
+                all.push(Settings {
+                    mode,
+                    entry,
+                    data_api,
+                    flow_json: Version::new(7, 3),
+                    ..Settings::default()
+                });
             }
         }
     }

@@ -11,15 +11,19 @@ use super::Dice;
 pub const TEXTS: [&str; 8] = ["red", "Blue", "AB123", "hello world", "Ärger", "10", "2.5", "true"];
 pub const EMAILS: [&str; 3] = ["ada@example.com", "Bob@mail.example.org", "carl.x+y@example.net"];
 /// As they are sent and as they are stored.
-pub const PHONES: [(&str, &str); 3] =
-    [("06 6982 1234", "+390669821234"), ("+39 347 123 4567", "+393471234567"), ("0039 347 123 4567", "+393471234567")];
+pub const PHONES: [(&str, &str); 3] = [
+    ("06 6982 1234", "+390669821234"),
+    ("+39 347 123 4567", "+393471234567"),
+    ("0039 347 123 4567", "+393471234567"),
+];
 pub const URLS: [(&str, &str); 3] = [
     ("example.com", "https://example.com/"),
     ("http://example.org/a?b=c", "http://example.org/a?b=c"),
     ("https://example.net/x", "https://example.net/x"),
 ];
 pub const DATES: [&str; 4] = ["2024-01-01", "2025-06-30", "2026-12-31", "2024-02-29"];
-pub const TIMES: [(&str, &str); 4] = [("9", "09:00"), ("9:30", "09:30"), ("2:15 pm", "14:15"), ("17.45", "17:45")];
+pub const TIMES: [(&str, &str); 4] =
+    [("9", "09:00"), ("9:30", "09:30"), ("2:15 pm", "14:15"), ("17.45", "17:45")];
 pub const NUMBERS: [f64; 6] = [0.0, 1.0, 2.0, 3.0, 5.0, 10.0];
 
 /// Any kind, with limits that the pools above can meet.
@@ -27,7 +31,9 @@ pub fn kind(dice: &mut Dice) -> Kind {
     match dice.below(26) {
         0 | 1 => Kind::ShortText(limits(dice)),
         2 => Kind::LongText(limits(dice)),
-        3 => Kind::Email { blocked_domains: if dice.chance(30) { vec!["blocked.example".to_owned()] } else { Vec::new() } },
+        3 => Kind::Email {
+            blocked_domains: if dice.chance(30) { vec!["blocked.example".to_owned()] } else { Vec::new() },
+        },
         4 => Kind::Phone { country: dice.chance(30).then(|| "IT".to_owned()) },
         5 | 6 => Kind::Number {
             min: dice.chance(30).then_some(0.0),
@@ -188,7 +194,9 @@ pub fn words(dice: &mut Dice) -> String {
         0..=2 => (*dice.pick(&ODD)).to_owned(),
         3..=5 => format!("{} {}", "A question that goes on for a while".repeat(2), dice.below(1_000)),
         6 => format!("{} {}", "Much text, more than a caption may have. ".repeat(12), dice.below(1_000)),
-        7 if dice.chance(20) => format!("{} {}", "More than a body of text may have. ".repeat(130), dice.below(1_000)),
+        7 if dice.chance(20) => {
+            format!("{} {}", "More than a body of text may have. ".repeat(130), dice.below(1_000))
+        }
         _ => format!("Word {}", dice.below(1_000)),
     }
 }
@@ -207,12 +215,16 @@ pub fn constant(dice: &mut Dice, kind: &Kind) -> Json {
         Kind::Date { .. } => json!(dice.pick(&DATES)),
         Kind::Time { .. } => json!(dice.pick(&TIMES).1),
         Kind::DateTime { .. } => json!(format!("{}T{}", dice.pick(&DATES), dice.pick(&TIMES).1)),
-        Kind::YesNo | Kind::Consent { .. } => dice.pick(&[json!(true), json!(false), json!("True"), json!("yes")]).clone(),
-        Kind::Number { .. } | Kind::Rating { .. } | Kind::Scale { .. } | Kind::Nps { .. } => match dice.below(4) {
-            0 => json!(dice.below(11).to_string()),
-            1 => json!(2.5),
-            _ => json!(dice.below(11)),
-        },
+        Kind::YesNo | Kind::Consent { .. } => {
+            dice.pick(&[json!(true), json!(false), json!("True"), json!("yes")]).clone()
+        }
+        Kind::Number { .. } | Kind::Rating { .. } | Kind::Scale { .. } | Kind::Nps { .. } => {
+            match dice.below(4) {
+                0 => json!(dice.below(11).to_string()),
+                1 => json!(2.5),
+                _ => json!(dice.below(11)),
+            }
+        }
         Kind::File(_) => json!("file0.pdf"),
         kind => match kind.options() {
             [] => json!("red"),

@@ -46,7 +46,12 @@ impl Phone {
             Turn::Show(next) => self.judge(Some(&show.screen), next),
             Turn::Finish { then: Closing::Show(next), .. } => self.judge(Some(&show.screen), next),
             Turn::Finish { then: Closing::Success, .. } => {
-                assert_eq!(self.screen(&show.screen)["terminal"], true, "{} cannot end the flow", show.screen);
+                assert_eq!(
+                    self.screen(&show.screen)["terminal"],
+                    true,
+                    "{} cannot end the flow",
+                    show.screen
+                );
             }
         }
         turn

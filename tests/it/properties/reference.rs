@@ -353,7 +353,11 @@ fn low(text: &str) -> String {
 }
 
 fn number_text(number: f64) -> String {
-    if number == number.trunc() && number.abs() < 1e15 { format!("{number:.0}").replace("-0", "0") } else { json!(number).to_string() }
+    if number == number.trunc() && number.abs() < 1e15 {
+        format!("{number:.0}").replace("-0", "0")
+    } else {
+        json!(number).to_string()
+    }
 }
 
 /// As one text.

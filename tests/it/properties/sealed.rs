@@ -24,15 +24,19 @@ async fn exchange(gate: &Gate, plaintext: &[u8]) -> (u16, Option<Json>) {
 }
 
 fn gate() -> Setup {
-    let form = serde_json::from_value(json!({"id": "f", "title": "Form", "pages": [{"id": "p", "questions": [
-        {"key": "name", "title": "Name", "type": "short_text", "required": true, "rules": [{"do": {"jump": {"question": "email"}}}]},
-        {"key": "email", "title": "Where?", "type": "email", "required": true}
-    ]}]}));
+    let form = serde_json::from_value(
+        json!({"id": "f", "title": "Form", "pages": [{"id": "p", "questions": [
+            {"key": "name", "title": "Name", "type": "short_text", "required": true, "rules": [{"do": {"jump": {"question": "email"}}}]},
+            {"key": "email", "title": "Where?", "type": "email", "required": true}
+        ]}]}),
+    );
     Setup::of(&form.expect("a form"), &Settings::default())
 }
 
 fn request(action: &str, screen: &str, token: &str, data: Json) -> Vec<u8> {
-    json!({"version": "3.0", "action": action, "screen": screen, "flow_token": token, "data": data}).to_string().into_bytes()
+    json!({"version": "3.0", "action": action, "screen": screen, "flow_token": token, "data": data})
+        .to_string()
+        .into_bytes()
 }
 
 /// The state of the first screen.
@@ -78,7 +82,9 @@ async fn only_a_state_of_this_flow_screen_version_and_token_is_taken() {
     let data = |state: Json| json!({"v": "1", "state": state, "q_name_text": "Ada"});
     let (status, reply) = exchange(&gate, &request("data_exchange", "START", "t", data(state.clone()))).await;
     let reply = reply.expect("the next screen");
-    assert_eq!((status, reply["screen"].as_str()), (200, Some("SCREEN_B")));
+    let next = reply["screen"].as_str().expect("a screen");
+    assert_eq!(status, 200);
+    assert_ne!(next, "START");
     let second = reply["data"]["state"].clone();
 
     let stranger = Sealer::new(&MasterKeys::new(MasterKey::generate(), Vec::new()));
@@ -107,12 +113,12 @@ async fn only_a_state_of_this_flow_screen_version_and_token_is_taken() {
     }
     for (screen, token, version, state) in [
         ("START", "other", "1", &state),
-        ("SCREEN_B", "t", "1", &state),
+        (next, "t", "1", &state),
         ("START", "t", "2", &state),
         ("START", "t", "x", &state),
         ("NOWHERE", "t", "1", &state),
         ("START", "t", "1", &second),
-        ("SCREEN_B", "u", "1", &second),
+        (next, "u", "1", &second),
     ] {
         let data = json!({"v": version, "state": state, "q_name_text": "Ada"});
         let (status, _) = exchange(&gate, &request("data_exchange", screen, token, data)).await;
@@ -122,10 +128,11 @@ async fn only_a_state_of_this_flow_screen_version_and_token_is_taken() {
     let (status, _) = exchange(&gate, &request("data_exchange", "START", "t", data(state))).await;
     assert_eq!(status, 200);
     let last = json!({"v": "1", "state": second, "q_email_text": "ada@example.com", "q_name_text": "Eve"});
-    let (status, reply) = exchange(&gate, &request("data_exchange", "SCREEN_B", "t", last)).await;
+    let (status, reply) = exchange(&gate, &request("data_exchange", next, "t", last)).await;
     assert_eq!((status, reply.expect("the end")["screen"].as_str()), (200, Some("SUCCESS")));
     let stored = gate.submissions().await;
-    let told: Vec<_> = stored.iter().flat_map(|s| s.answers.iter().map(|a| (a.key.as_str(), a.value.clone()))).collect();
+    let told: Vec<_> =
+        stored.iter().flat_map(|s| s.answers.iter().map(|a| (a.key.as_str(), a.value.clone()))).collect();
     assert_eq!(told, [("name", json!("Ada")), ("email", json!("ada@example.com"))]);
 }
 

@@ -9,7 +9,8 @@ pub fn fault(question: &Question, value: &Value) -> Option<String> {
     let unless = |holds: bool, what: &str| (!holds).then(|| format!("{}: {what}: {value:?}", question.key));
     let offered: BTreeSet<&str> = question.kind.options().iter().map(|option| option.id.as_str()).collect();
     let known = |ids: &[String]| {
-        ids.iter().all(|id| offered.contains(id.as_str())) && ids.iter().collect::<BTreeSet<_>>().len() == ids.len()
+        ids.iter().all(|id| offered.contains(id.as_str()))
+            && ids.iter().collect::<BTreeSet<_>>().len() == ids.len()
     };
     let own_words = |other: &Option<String>, allowed: bool| {
         other.as_ref().is_none_or(|text| allowed && !text.trim().is_empty() && text.chars().count() <= 4_096)
@@ -32,15 +33,20 @@ pub fn fault(question: &Question, value: &Value) -> Option<String> {
         (Kind::Url, Value::Text(text)) => {
             unless(text.starts_with("https://") || text.starts_with("http://"), "no web address")
         }
-        (Kind::Date { min, max }, Value::Text(text)) => {
-            unless(is_date(text) && between(text, min.as_deref(), max.as_deref()), "no date within its limits")
-        }
-        (Kind::Time { min, max }, Value::Text(text)) => {
-            unless(is_time(text) && between(text, min.as_deref(), max.as_deref()), "no time within its limits")
-        }
+        (Kind::Date { min, max }, Value::Text(text)) => unless(
+            is_date(text) && between(text, min.as_deref(), max.as_deref()),
+            "no date within its limits",
+        ),
+        (Kind::Time { min, max }, Value::Text(text)) => unless(
+            is_time(text) && between(text, min.as_deref(), max.as_deref()),
+            "no time within its limits",
+        ),
         (Kind::DateTime { min, max }, Value::Text(text)) => {
             let (date, time) = text.split_once('T').unwrap_or_default();
-            unless(is_date(date) && is_time(time) && between(date, min.as_deref(), max.as_deref()), "no moment")
+            unless(
+                is_date(date) && is_time(time) && between(date, min.as_deref(), max.as_deref()),
+                "no moment",
+            )
         }
         (Kind::Number { min, max, integer }, Value::Number(number)) => unless(
             number.is_finite()
@@ -49,7 +55,9 @@ pub fn fault(question: &Question, value: &Value) -> Option<String> {
                 && (!integer || number.trunc() == *number),
             "not within its limits",
         ),
-        (Kind::Rating { steps }, Value::Number(number)) => unless(on(*number, 1, i64::from(*steps), 1), "no step"),
+        (Kind::Rating { steps }, Value::Number(number)) => {
+            unless(on(*number, 1, i64::from(*steps), 1), "no step")
+        }
         (Kind::Scale { min, max, step, .. }, Value::Number(number)) => {
             unless(on(*number, *min, *max, *step), "no step")
         }
@@ -87,7 +95,10 @@ pub fn fault(question: &Question, value: &Value) -> Option<String> {
         }
         (Kind::File(limits), Value::Files(files)) => {
             let named = files.iter().all(|file| !file.media_id.is_empty() && file.file_name.len() <= 2_048);
-            unless(named && !files.is_empty() && files.len() <= usize::from(limits.max_files), "not its files")
+            unless(
+                named && !files.is_empty() && files.len() <= usize::from(limits.max_files),
+                "not its files",
+            )
         }
         _ => unless(false, "not of its kind"),
     }

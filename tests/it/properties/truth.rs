@@ -133,8 +133,7 @@ pub fn meant(dice: &mut Dice, question: &Question) -> Meant {
 fn unanswered(kind: &Kind) -> Meant {
     if let Kind::Matrix { rows, columns, .. } = kind {
         let must = rows.iter().filter(|row| row.required);
-        let grid: BTreeMap<_, _> =
-            must.map(|row| (row.id.clone(), vec![columns[0].id.clone()])).collect();
+        let grid: BTreeMap<_, _> = must.map(|row| (row.id.clone(), vec![columns[0].id.clone()])).collect();
         return if grid.is_empty() { Meant::nothing() } else { Meant::of(Given::Grid(grid)) };
     }
     Meant::nothing()
@@ -169,7 +168,11 @@ pub fn write(
         let option = input.options.iter().find(|option| option.source.as_deref() == Some(source));
         let option = option.unwrap_or_else(|| panic!("{}: {source} is not offered", input.name));
         if let Some(offered) = offered(&input.name) {
-            assert!(offered.contains(&option.id), "{}: {source} is not among what is offered now", input.name);
+            assert!(
+                offered.contains(&option.id),
+                "{}: {source} is not among what is offered now",
+                input.name
+            );
         }
         json!(option.id)
     };
@@ -199,7 +202,8 @@ pub fn write(
             }
             (Role::Answer | Role::Pick, Some(Given::Options(ids, other))) => {
                 if input.many {
-                    let here = ids.iter().filter(|id| input.options.iter().any(|o| o.source.as_ref() == Some(*id)));
+                    let here =
+                        ids.iter().filter(|id| input.options.iter().any(|o| o.source.as_ref() == Some(*id)));
                     Some(json!(here.map(|id| id_of(input, id)).collect::<Vec<_>>()))
                 } else if other.is_some() {
                     let own = input.options.iter().find(|option| option.source.is_none());
@@ -219,7 +223,9 @@ pub fn write(
             (Role::Answer, Some(Given::Truth(truth))) => {
                 Some(if input.options.is_empty() { json!(truth) } else { id_of(input, &truth.to_string()) })
             }
-            (Role::Answer, Some(Given::Files(names))) => Some(json!(names.iter().map(|name| file(name)).collect::<Vec<_>>())),
+            (Role::Answer, Some(Given::Files(names))) => {
+                Some(json!(names.iter().map(|name| file(name)).collect::<Vec<_>>()))
+            }
             (role, given) => panic!("{role:?} cannot take {given:?}"),
         };
         if let Some(part) = part {

@@ -14,7 +14,7 @@ use super::truth::{self, Meant, Written, meant};
 use super::{Dice, compiled, for_seeds, generate};
 
 /// Forms of the default run, and walks over each of them.
-const FORMS: u64 = 500;
+const FORMS: u64 = 300;
 const WALKS: usize = 12;
 
 /// What was compared.
@@ -36,8 +36,11 @@ fn every_step_of_a_random_walk_is_the_one_that_the_form_means() {
         let settings = Settings { mode, ..dice.pick(&all).clone() };
         let Some(compiled) = compiled(&form, &settings) else { return };
         let hidden = [("utm", "none"), ("tier", "gold"), ("note", "5")];
-        let hidden: BTreeMap<_, _> =
-            hidden.into_iter().filter(|_| dice.chance(70)).map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+        let hidden: BTreeMap<_, _> = hidden
+            .into_iter()
+            .filter(|_| dice.chance(70))
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .collect();
         let phone = Phone::new(compiled, hidden);
         for _ in 0..WALKS {
             walk(&phone, &mut dice, &mut count);
@@ -127,7 +130,12 @@ fn exchange(phone: &Phone, reference: &Reference<'_>, dice: &mut Dice, moment: M
     }
     match phone.send(&show, &payload) {
         Turn::Show(next) => {
-            assert!(!next.problem, "{} refused {payload:?}: {:?}", next.screen, next.data.get("error_message"));
+            assert!(
+                !next.problem,
+                "{} refused {payload:?}: {:?}",
+                next.screen,
+                next.data.get("error_message")
+            );
             let (to, target) = phone.plan(&next.screen);
             if goes_on {
                 assert_eq!(to, index + 1, "the next screen goes on with the question");
@@ -151,7 +159,9 @@ fn exchange(phone: &Phone, reference: &Reference<'_>, dice: &mut Dice, moment: M
             if let Closing::Show(ending) = then {
                 let (_, plan) = phone.plan(&ending.screen);
                 assert_eq!(plan.content, Content::Ending(completed.ending));
-                let Turn::Finish { completed: again, then: Closing::Success } = phone.send(&ending, &Map::new()) else {
+                let Turn::Finish { completed: again, then: Closing::Success } =
+                    phone.send(&ending, &Map::new())
+                else {
                     panic!("an ending closes the flow");
                 };
                 assert_eq!(again, completed);

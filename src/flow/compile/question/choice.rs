@@ -162,7 +162,11 @@ impl Maker<'_> {
         let count = (i128::from(max) - i128::from(min)).max(0) / i128::from(step) + 1;
         if count > MAX_DROPDOWN as i128 {
             self.worse(Grade::Substitute, "a number field, since the scale has more than 200 steps");
-            let ends = [(min.to_string(), &labels.left), (String::new(), &labels.center), (max.to_string(), &labels.right)];
+            let ends = [
+                (min.to_string(), &labels.left),
+                (String::new(), &labels.center),
+                (max.to_string(), &labels.right),
+            ];
             let told = ends.into_iter().filter_map(|(value, label)| {
                 let label = label.as_deref().filter(|l| !l.trim().is_empty())?;
                 Some(if value.is_empty() { label.to_owned() } else { format!("{value}: {label}") })
@@ -178,10 +182,16 @@ impl Maker<'_> {
         }
         let middle = labels.center.as_deref().filter(|l| !l.trim().is_empty());
         if let Some(label) = middle.filter(|_| count < 3 || count % 2 == 0) {
-            self.worse(Grade::Substitute, &format!("no step is the middle, so its label is not shown: {label}"));
+            self.worse(
+                Grade::Substitute,
+                &format!("no step is the middle, so its label is not shown: {label}"),
+            );
         }
         if let Some(label) = labels.right.as_deref().filter(|l| count == 1 && !l.trim().is_empty()) {
-            self.worse(Grade::Substitute, &format!("there is one step, so the label of the other end is not shown: {label}"));
+            self.worse(
+                Grade::Substitute,
+                &format!("there is one step, so the label of the other end is not shown: {label}"),
+            );
         }
         let values: Vec<String> = std::iter::successors(Some(min), |v| v.checked_add(step))
             .take(count)
@@ -197,7 +207,10 @@ impl Maker<'_> {
             } else {
                 &None
             };
-            label.as_ref().filter(|l| !l.trim().is_empty()).map(|l| cut(&fixed(&format!("{value}: {l}")), 300))
+            label
+                .as_ref()
+                .filter(|l| !l.trim().is_empty())
+                .map(|l| cut(&fixed(&format!("{value}: {l}")), 300))
         };
         let ids = names::option_ids(values.iter().map(String::as_str));
         let options = values
