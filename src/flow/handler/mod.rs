@@ -150,7 +150,7 @@ impl Handler {
 
     /// The screen named, anew, for BACK; `None` when there is no such screen.
     pub fn again(&self, session: Session, screen: &str) -> Option<Show> {
-        Some(self.show(session, *self.screens.get(screen)?, None))
+        Some(self.show(self.known(session), *self.screens.get(screen)?, None))
     }
 
     /// The same screen with a message for the whole of it, and what was sent; `None` when there is no such screen.
@@ -162,7 +162,13 @@ impl Handler {
         message: &str,
     ) -> Option<Show> {
         let refusal = Refusal { payload, fields: Vec::new(), message: message.to_owned() };
-        Some(self.show(session, *self.screens.get(screen)?, Some(&refusal)))
+        Some(self.show(self.known(session), *self.screens.get(screen)?, Some(&refusal)))
+    }
+
+    /// The session without what this form does not have: a state of another version must not stop the walk.
+    fn known(&self, mut session: Session) -> Session {
+        session.trail.retain(|&position| usize::from(position) < self.walker.len());
+        session
     }
 
     /// Whether the screen is one that carries no state.
@@ -174,6 +180,7 @@ impl Handler {
     /// What follows a data exchange on `screen`; `None` when there is no such screen.
     pub fn step(&self, session: Session, screen: &str, payload: &Map<String, Json>) -> Option<Turn> {
         let index = *self.screens.get(screen)?;
+        let session = self.known(session);
         Some(match &self.plan.screens[index].content {
             Content::Cover | Content::Intro | Content::Relay => {
                 let (next, variables) =

@@ -119,7 +119,8 @@ impl Maker {
     fn page(&mut self, number: usize, range: std::ops::Range<usize>, menu: bool) -> Page {
         let mut group: Option<Group> = None;
         let mut questions = Vec::new();
-        for position in range {
+        let mut shared = None;
+        for position in range.clone() {
             if self.dice.chance(30) {
                 let part = self.dice.chance(20).then_some(Part::City);
                 group = self.dice.chance(60).then(|| Group {
@@ -131,14 +132,26 @@ impl Maker {
                     group.title = self.title();
                 }
             }
-            questions.push(self.question(position, group.clone(), menu));
+            let mut question = self.question(position, group.clone(), menu);
+            // Questions that belong together are often shown together.
+            if shared.is_some() && self.dice.chance(30) {
+                question.visible_if.clone_from(&shared);
+            }
+            shared.clone_from(&question.visible_if);
+            questions.push(question);
         }
+        let visible_if = match self.dice.below(20) {
+            0..=2 => Some(self.condition(0)),
+            // A page that depends on its own first answer.
+            3 if !range.is_empty() => Some(Condition::Not { not: Box::new(self.condition_on(range.start)) }),
+            _ => None,
+        };
         let rules = if self.dice.chance(25) { self.rules(None) } else { Vec::new() };
         Page {
             id: self.pages[number].clone(),
             title: self.maybe_text(40),
             description: self.maybe_text(15),
-            visible_if: self.dice.chance(20).then(|| self.condition(0)),
+            visible_if,
             questions,
             rules,
         }

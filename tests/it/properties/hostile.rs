@@ -13,7 +13,7 @@ use super::truth::{self, file, meant};
 use super::{Dice, all_settings, compiled, for_seeds, generate, sound};
 
 /// Forms of the default run, and exchanges with each.
-const FORMS: u64 = 150;
+const FORMS: u64 = 80;
 const EXCHANGES: usize = 250;
 
 #[test]

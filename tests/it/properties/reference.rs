@@ -62,6 +62,9 @@ pub enum Due {
     End(Option<usize>),
 }
 
+/// How a rule computes; nothing where there is no result.
+type Formula = fn(f64, f64) -> Option<f64>;
+
 /// One person's walk so far.
 #[derive(Debug, Clone)]
 pub struct Walk {
@@ -241,8 +244,7 @@ impl<'f> Reference<'f> {
             {
                 continue;
             }
-            type Compute = fn(f64, f64) -> Option<f64>;
-            let compute: (&String, &Operand, Compute) = match &rule.effect {
+            let (name, operand, formula): (&String, &Operand, Formula) = match &rule.effect {
                 RuleEffect::Jump(target) => {
                     first = first.or(Some(target));
                     continue;
@@ -258,7 +260,6 @@ impl<'f> Reference<'f> {
                 RuleEffect::Multiply(name, operand) => (name, operand, |a, b| Some(a * b)),
                 RuleEffect::Divide(name, operand) => (name, operand, |a, b| (b != 0.0).then(|| a / b)),
             };
-            let (name, operand, formula) = compute;
             let Some(by) = sight.value(operand).as_ref().and_then(count) else { continue };
             let before = sums.get(name).and_then(count).unwrap_or(0.0);
             // Dividing by zero, like every result that is no number, leaves the variable; it is a number from then on.

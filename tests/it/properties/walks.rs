@@ -14,7 +14,7 @@ use super::truth::{self, Meant, Written, meant};
 use super::{Dice, compiled, for_seeds, generate};
 
 /// Forms of the default run, and walks over each of them.
-const FORMS: u64 = 500;
+const FORMS: u64 = 300;
 const WALKS: usize = 12;
 
 /// What was compared.
