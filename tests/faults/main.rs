@@ -122,6 +122,7 @@ fn run(fault: &str, rounds: u32, variables: &[(&str, &str)], patience: Duration)
 }
 
 fn variable<T: std::str::FromStr>(name: &str) -> Option<T> {
+    #[expect(clippy::disallowed_methods, reason = "how a person asks a test for more rounds")]
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
 }
