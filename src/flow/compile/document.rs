@@ -29,6 +29,17 @@ pub(super) struct Page<'a> {
     pub words: &'static Words,
 }
 
+/// `object` with one more member. The macro would copy the value, and what stands in a screen has many levels.
+pub(super) fn with(mut object: Value, key: &str, value: Value) -> Value {
+    object[key] = value;
+    object
+}
+
+/// The declaration of an object with these members, and an example with none of them.
+fn object(properties: Map<String, Value>) -> Value {
+    with(with(json!({"type": "object"}), "properties", Value::Object(properties)), "__example__", json!({}))
+}
+
 impl Page<'_> {
     /// The screen's JSON (WhatsApp Flows reference, 4.3).
     pub(super) fn write(mut self) -> Value {
@@ -44,18 +55,20 @@ impl Page<'_> {
             screen.insert("sensitive".to_owned(), json!(self.sensitive));
         }
         let mut children = std::mem::take(&mut self.intro);
-        let footer = json!({"type": "Footer", "label": self.footer(), "on-click-action": {"name": "data_exchange", "payload": self.payload()}});
+        let action = with(json!({"name": "data_exchange"}), "payload", self.payload());
+        let footer = with(json!({"type": "Footer", "label": self.footer()}), "on-click-action", action);
         if let Content::Questions(blocks) = self.content {
             children.insert(0, json!({"type": "TextCaption", "text": format!("${{data.{PROGRESS}}}")}));
             self.components.push(footer);
             if blocks.iter().any(|block| !block.inputs.is_empty()) {
-                children.push(json!({
+                let form = json!({
                     "type": "Form",
                     "name": FORM,
                     "init-values": format!("${{data.{INIT_VALUES}}}"),
                     "error-messages": format!("${{data.{FIELD_ERRORS}}}"),
-                    "children": self.components,
-                }));
+                });
+                let components = std::mem::take(&mut self.components);
+                children.push(with(form, "children", Value::Array(components)));
             } else {
                 children.append(&mut self.components);
             }
@@ -66,7 +79,8 @@ impl Page<'_> {
         if !data.is_empty() {
             screen.insert("data".to_owned(), Value::Object(std::mem::take(&mut data)));
         }
-        screen.insert("layout".to_owned(), json!({"type": "SingleColumnLayout", "children": children}));
+        let layout = with(json!({"type": "SingleColumnLayout"}), "children", Value::Array(children));
+        screen.insert("layout".to_owned(), layout);
         Value::Object(screen)
     }
 
@@ -111,14 +125,8 @@ impl Page<'_> {
                     values.insert(input.name.clone(), kind);
                     errors.insert(input.name.clone(), json!({"type": "string"}));
                 }
-                model.insert(
-                    INIT_VALUES.to_owned(),
-                    json!({"type": "object", "properties": values, "__example__": {}}),
-                );
-                model.insert(
-                    FIELD_ERRORS.to_owned(),
-                    json!({"type": "object", "properties": errors, "__example__": {}}),
-                );
+                model.insert(INIT_VALUES.to_owned(), object(values));
+                model.insert(FIELD_ERRORS.to_owned(), object(errors));
             }
         }
         for key in self.data {

@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use self::document::Page;
+use self::document::{Page, with};
 use self::front::Longest;
 use self::graph::Follower;
 use super::limits::Version;
@@ -204,7 +204,7 @@ impl<'s> Compiler<'s> {
     }
 
     fn compile(mut self) -> Result<Compiled, Error> {
-        let drafts = screens::draft(&self.form, &self.walker, self.settings, self.words);
+        let mut drafts = screens::draft(&self.form, &self.walker, self.settings, self.words);
         let mut screen_of: Vec<usize> = vec![0; self.walker.len()];
         for (index, draft) in drafts.screens.iter().enumerate().rev() {
             for block in &draft.blocks {
@@ -263,8 +263,12 @@ impl<'s> Compiler<'s> {
                 Some(Node::Questions(draft)) => drafts.screens[*draft].data.clone(),
                 _ => Vec::new(),
             };
+            let mut components = Vec::new();
             let draft = match nodes.get(node) {
-                Some(Node::Questions(draft)) => Some(&drafts.screens[*draft]),
+                Some(Node::Questions(draft)) => {
+                    components = std::mem::take(&mut drafts.screens[*draft].components);
+                    Some(&drafts.screens[*draft])
+                }
                 _ => None,
             };
             let (title, intro) = self.front(node, nodes.get(node), draft.map(|d| d.page), &mut data);
@@ -273,7 +277,7 @@ impl<'s> Compiler<'s> {
                 id: &ids[node],
                 title: &title,
                 intro,
-                components: draft.map(|d| d.components.clone()).unwrap_or_default(),
+                components,
                 content: &contents[node],
                 data: &data,
                 sensitive: draft.map_or(&[], |d| &d.sensitive),
@@ -304,9 +308,10 @@ impl<'s> Compiler<'s> {
         let document = json!({
             "version": self.settings.flow_json.to_string(),
             "data_api_version": match self.settings.data_api { DataApi::V3 => "3.0", DataApi::V4 => "4.0" },
-            "routing_model": routing_model,
-            "screens": routing.order.iter().map(|&node| std::mem::take(&mut pages[node])).collect::<Vec<_>>(),
         });
+        let document = with(document, "routing_model", Value::Object(routing_model));
+        let written = routing.order.iter().map(|&node| std::mem::take(&mut pages[node])).collect();
+        let document = with(document, "screens", Value::Array(written));
         let violations: Vec<Violation> =
             validate(&document).into_iter().filter(|v| v.severity == Severity::Error).collect();
         if !violations.is_empty() {

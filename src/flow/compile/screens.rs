@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+use super::document::with;
 use super::names::Names;
 use super::question::{self, Part, Style};
 use super::{Mode, Settings};
@@ -221,7 +222,8 @@ impl Draft {
         self.group = key;
         match condition {
             Some(condition) => {
-                self.components.push(json!({"type": "If", "condition": condition, "then": part.components}));
+                let branch = json!({"type": "If", "condition": condition});
+                self.components.push(with(branch, "then", Value::Array(part.components)));
             }
             None => {
                 self.components.append(&mut part.components);

@@ -188,18 +188,32 @@ impl<'d> Graph<'d> {
 
     /// The screens on a loop of three or more; two that lead to each other have their own message.
     fn looped(&self) -> Vec<usize> {
-        let edges: Vec<_> = self.edges().filter(|(from, to)| !self.leads(*to, *from)).collect();
-        let mut alive: BTreeSet<usize> = (0..self.ids.len()).collect();
-        // A screen that nothing alive leads to, or that leads to nothing alive, is on no loop.
-        loop {
-            let inner = edges.iter().filter(|(from, to)| alive.contains(from) && alive.contains(to));
-            let (sources, targets): (BTreeSet<usize>, BTreeSet<usize>) = inner.copied().unzip();
-            let next: BTreeSet<usize> = sources.intersection(&targets).copied().collect();
-            if next.len() == alive.len() {
-                return next.into_iter().collect();
-            }
-            alive = next;
+        let screens = self.ids.len();
+        let (mut next, mut previous) = (vec![Vec::new(); screens], vec![Vec::new(); screens]);
+        for (from, to) in self.edges().filter(|(from, to)| !self.leads(*to, *from)) {
+            next[from].push(to);
+            previous[to].push(from);
         }
+        let mut degrees: Vec<(usize, usize)> =
+            previous.iter().zip(&next).map(|(previous, next)| (previous.len(), next.len())).collect();
+        // A screen that nothing alive leads to, or that leads to nothing alive, is on no loop.
+        let mut alive = vec![true; screens];
+        let mut waiting: Vec<usize> = (0..screens).collect();
+        while let Some(screen) = waiting.pop() {
+            if !alive[screen] || (degrees[screen].0 > 0 && degrees[screen].1 > 0) {
+                continue;
+            }
+            alive[screen] = false;
+            for &after in &next[screen] {
+                degrees[after].0 -= 1;
+                waiting.push(after);
+            }
+            for &before in &previous[screen] {
+                degrees[before].1 -= 1;
+                waiting.push(before);
+            }
+        }
+        (0..screens).filter(|screen| alive[*screen]).collect()
     }
 
     /// The screens that no route, in either direction, connects with the first.
