@@ -160,7 +160,7 @@ deliver_to = ["inbox"]
     println!(
         "  formgate play demo --config {folder}/formgate.toml --document {folder}/flow.json --url {url}"
     );
-    println!("  formgate submissions --config {folder}/formgate.toml list");
+    println!("  formgate submissions list --config {folder}/formgate.toml");
     println!("  formgate compile YOUR-FORM.json --tool typeform --out my-flow");
     let mut running = running;
     tokio::select! {

@@ -70,7 +70,7 @@ enum Error {
 #[derive(Debug, clap::Args)]
 struct ConfigFile {
     /// The configuration file; without it the defaults and FORMGATE_… variables count
-    #[arg(long, value_name = "FILE", default_value = "formgate.toml")]
+    #[arg(long, global = true, value_name = "FILE", default_value = "formgate.toml")]
     config: PathBuf,
 }
 
