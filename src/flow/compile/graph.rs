@@ -162,8 +162,9 @@ pub(super) struct Routing {
     pub too_wide: Vec<usize>,
 }
 
-/// Fits `wanted` (targets by node, node 0 is the entry) to Meta's rules.
-pub(super) fn route(wanted: &[BTreeSet<usize>]) -> Routing {
+/// Fits `wanted` (targets by node, node 0 is the entry) to Meta's rules. A node that `goes_on` with its question on the
+/// node after it leads there itself: a relay knows nothing of a question that is half asked.
+pub(super) fn route(wanted: &[BTreeSet<usize>], goes_on: impl Fn(usize) -> bool) -> Routing {
     // Where the flow ends comes last, so that every screen has an end after it.
     let (ends, mut order): (Vec<usize>, Vec<usize>) =
         topological(wanted).into_iter().partition(|&node| wanted[node].is_empty());
@@ -196,6 +197,7 @@ pub(super) fn route(wanted: &[BTreeSet<usize>]) -> Routing {
             forward[node].iter().copied().filter(|to| !reversed[node].contains(to)).collect();
         rest.sort_by_key(|&to| rank[to]);
         rest.extend(&reversed[node]);
+        rest.sort_by_key(|&to| !(goes_on(node) && to == node + 1));
         // A screen that only leads back must lead on to some end in the eyes of Meta (4.4); nobody goes that way.
         if rest.is_empty() && !wanted[node].is_empty() {
             rest.extend(end.filter(|&end| rank[end] > rank[node]));
@@ -206,7 +208,7 @@ pub(super) fn route(wanted: &[BTreeSet<usize>]) -> Routing {
         }
         // Each relay takes one place and leads on to ten screens.
         let relays = (rest.len() - MAX_TARGETS).div_ceil(MAX_TARGETS - 1);
-        if relays > MAX_TARGETS {
+        if relays >= MAX_TARGETS {
             routing.too_wide.push(node);
             continue;
         }
@@ -275,7 +277,7 @@ mod tests {
     #[test]
     fn a_forward_graph_is_routed_as_it_is() {
         let wanted = targets(&[&[1, 2], &[2], &[]]);
-        let routing = route(&wanted);
+        let routing = route(&wanted, |_| false);
         assert_eq!(routing.order, [0, 1, 2]);
         assert_eq!(routing.edges, wanted);
         assert_eq!(routing.routes, wanted);
@@ -283,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_backward_jump_is_allowed_by_the_edge_it_goes_back_along() {
-        let routing = route(&targets(&[&[1], &[2], &[1, 3], &[]]));
+        let routing = route(&targets(&[&[1], &[2], &[1, 3], &[]]), |_| false);
         assert_eq!(routing.backward, [(2, 1)]);
         assert_eq!(routing.edges, targets(&[&[1], &[2], &[3], &[]]));
         assert!(routing.routes[2].contains(&1));
@@ -291,7 +293,7 @@ mod tests {
 
     #[test]
     fn a_jump_to_an_earlier_screen_that_is_no_loop_is_a_forward_edge() {
-        let routing = route(&targets(&[&[2], &[3], &[1], &[]]));
+        let routing = route(&targets(&[&[2], &[3], &[1], &[]]), |_| false);
         assert_eq!(routing.order, [0, 2, 1, 3]);
         assert!(routing.backward.is_empty());
     }
@@ -301,7 +303,7 @@ mod tests {
         let mut wanted = vec![BTreeSet::from([1])];
         wanted.extend((1..=15).map(|node| BTreeSet::from([0, node + 1])));
         wanted.push(BTreeSet::new());
-        let routing = route(&wanted);
+        let routing = route(&wanted, |_| false);
         assert!(routing.too_wide.is_empty());
         assert!(routing.edges.iter().all(|edges| edges.len() <= MAX_TARGETS));
         for from in 1..=15 {
@@ -314,9 +316,18 @@ mod tests {
     }
 
     #[test]
+    fn the_next_screen_of_a_question_is_never_behind_a_relay() {
+        // Twelve targets, and the next screen of the question also leads back to it.
+        let mut wanted = vec![(1..=12).collect::<BTreeSet<_>>(), BTreeSet::from([0])];
+        wanted.extend(vec![BTreeSet::new(); 11]);
+        let routing = route(&wanted, |node| node == 0);
+        assert!(routing.relays > 0 && routing.edges[0].contains(&1) && routing.routes[0].contains(&1));
+    }
+
+    #[test]
     fn a_screen_that_only_leads_back_has_an_end_after_it() {
         // 0 → 2 → 1 → 2: screen 1 comes after screen 2 and leads nowhere else.
-        let routing = route(&targets(&[&[2], &[2], &[1, 3], &[]]));
+        let routing = route(&targets(&[&[2], &[2], &[1, 3], &[]]), |_| false);
         assert_eq!(routing.backward, [(1, 2)]);
         assert_eq!(routing.edges[1], BTreeSet::from([3]));
         assert!(!routing.routes[1].contains(&3), "nobody goes that way");
@@ -326,7 +337,7 @@ mod tests {
     fn more_than_ten_targets_go_through_relays() {
         let mut wanted = vec![(1..=40).collect::<BTreeSet<_>>()];
         wanted.extend(vec![BTreeSet::new(); 40]);
-        let routing = route(&wanted);
+        let routing = route(&wanted, |_| false);
         assert_eq!(routing.relays, 4);
         assert!(routing.edges.iter().all(|edges| edges.len() <= MAX_TARGETS));
         for target in 1..=40 {

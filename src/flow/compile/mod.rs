@@ -212,7 +212,13 @@ impl<'s> Compiler<'s> {
             }
         }
         let (nodes, wanted) = self.graph(&drafts.screens, &screen_of);
-        let routing = graph::route(&wanted);
+        let goes_on = |node: usize| match nodes.get(node) {
+            Some(Node::Questions(draft)) => {
+                drafts.screens[*draft].blocks.last().is_some_and(|block| !block.last)
+            }
+            _ => false,
+        };
+        let routing = graph::route(&wanted, goes_on);
         if routing.order.len() > MAX_SCREENS {
             let hint = match self.settings.mode {
                 Mode::OneQuestion => "let questions share screens (mode “grouped”)",
