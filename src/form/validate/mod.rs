@@ -35,8 +35,7 @@ impl Validator {
             Some((question.key.clone(), regex))
         });
         if form.questions().any(|(_, question)| matches!(question.kind, Kind::Phone { .. })) {
-            // The first number of a process waits a fifth of a second for the metadata of all countries: now, while
-            // nobody else waits for it.
+            // The first number of a process waits for the metadata of all countries: now, while nobody else waits.
             drop(scalar::phone("+442079460018", None));
         }
         Validator {

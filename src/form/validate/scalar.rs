@@ -1,6 +1,7 @@
 //! Single values as people write them: numbers, dates, times, addresses, phone numbers.
 
 use jiff::civil::{Date, Time};
+use rlibphonenumber::{PhoneNumber, PhoneNumberFormat, Region};
 
 use super::Problem;
 
@@ -147,7 +148,7 @@ pub(super) fn web_address(text: &str) -> Result<String, Problem> {
 pub(super) fn phone(text: &str, country: Option<&str>) -> Result<String, Problem> {
     let prefixed = text.starts_with('+') || text.starts_with("00");
     let text = text.strip_prefix("00").map_or_else(|| text.to_owned(), |rest| format!("+{rest}"));
-    let country = country.and_then(|code| code.to_ascii_uppercase().parse().ok());
+    let country: Option<Region> = country.and_then(|code| code.to_ascii_uppercase().parse().ok());
     if !prefixed && country.is_none() {
         return Err(Problem::PhonePrefix);
     }
@@ -155,11 +156,11 @@ pub(super) fn phone(text: &str, country: Option<&str>) -> Result<String, Problem
     if !plain || text.len() > 40 {
         return Err(Problem::Phone);
     }
-    let number = phonenumber::parse(country, &text).map_err(|_| Problem::Phone)?;
+    let number = PhoneNumber::parse(&text, country).map_err(|_| Problem::Phone)?;
     if !number.is_valid() {
         return Err(Problem::Phone);
     }
-    Ok(number.format().mode(phonenumber::Mode::E164).to_string())
+    Ok(number.format_as(PhoneNumberFormat::E164).into_owned())
 }
 
 #[cfg(test)]
