@@ -121,6 +121,7 @@ fn run(fault: &str, rounds: u32, variables: &[(&str, &str)], patience: Duration)
     findings
 }
 
+#[expect(clippy::disallowed_methods, reason = "a test may take its seed and length from the environment")]
 fn variable<T: std::str::FromStr>(name: &str) -> Option<T> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
