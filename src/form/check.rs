@@ -243,13 +243,45 @@ impl<'f> Checker<'f> {
                 if limits.min_length.zip(limits.max_length).is_some_and(|(min, max)| min > max) {
                     self.fault(at, FaultKind::Limits("`min_length` is greater than `max_length`"));
                 }
-                if let Some(pattern) = &limits.pattern
-                    && let Err(error) = regex::Regex::new(&pattern.regex)
-                {
-                    self.fault(at, FaultKind::Pattern(error.to_string()));
+                if let Some(pattern) = &limits.pattern {
+                    if let Err(error) = regex::Regex::new(&pattern.regex) {
+                        self.fault(at, FaultKind::Pattern(error.to_string()));
+                    } else if super::validate::whole(&pattern.regex).is_none() {
+                        // What the validator cannot hold must not pass for a rule.
+                        let reason = "it is too large, or cannot be matched against a whole text";
+                        self.fault(at, FaultKind::Pattern(reason.to_owned()));
+                    }
                 }
             }
+            Kind::Date { min, max } | Kind::DateTime { min, max } => {
+                let is_date = |text: &str| text.len() == 10 && text.parse::<jiff::civil::Date>().is_ok();
+                self.bounds(at, [min, max], is_date, "`min` and `max` are dates, written YYYY-MM-DD");
+            }
+            Kind::Time { min, max } => {
+                let is_time = |text: &str| {
+                    text.len() == 5
+                        && text.is_ascii()
+                        && format!("{text}:00").parse::<jiff::civil::Time>().is_ok()
+                };
+                self.bounds(at, [min, max], is_time, "`min` and `max` are times, written HH:MM");
+            }
             _ => {}
+        }
+    }
+
+    fn bounds(
+        &mut self,
+        at: &str,
+        bounds: [&Option<String>; 2],
+        is_sound: impl Fn(&str) -> bool,
+        wrong: &'static str,
+    ) {
+        if bounds.iter().any(|bound| bound.as_deref().is_some_and(|text| !is_sound(text))) {
+            self.fault(at, FaultKind::Limits(wrong));
+        } else if let [Some(min), Some(max)] = bounds
+            && min > max
+        {
+            self.fault(at, FaultKind::Limits("`min` is later than `max`"));
         }
     }
 

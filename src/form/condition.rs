@@ -334,7 +334,7 @@ fn order(left: &Scalar, right: &Scalar) -> Option<std::cmp::Ordering> {
         return l.partial_cmp(&r);
     }
     match (left, right) {
-        (Scalar::Text(l), Scalar::Text(r)) => Some(l.trim().cmp(r.trim())),
+        (Scalar::Text(l), Scalar::Text(r)) => Some(fold(l).cmp(&fold(r))),
         _ => None,
     }
 }

@@ -29,6 +29,13 @@ pub struct Walker {
     pages: Vec<(Position, Position)>,
 }
 
+/// How a question is come to. A jump that lands on the first question of a page has not left the page before it.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    To(Position),
+    Past(Position),
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Place {
     page: usize,
@@ -89,12 +96,13 @@ impl Walker {
         hidden: &BTreeMap<String, String>,
     ) -> (Next, Variables) {
         let mut variables = Walker::variables(form);
-        let next = self.shown_from(form, 0, answers, hidden, &mut variables);
+        let next = self.shown_from(form, Way::To(0), answers, hidden, &mut variables);
         (next, variables)
     }
 
     /// What follows after the questions of `trail` were shown, in that order, with these answers. Variables are computed
-    /// anew from the trail, so an answer that changed changes them too.
+    /// anew from the trail, so an answer that changed changes them too. A rule sees the answers given until then, as it
+    /// did when it decided.
     pub fn after(
         &self,
         form: &Form,
@@ -102,11 +110,27 @@ impl Walker {
         answers: &Answers,
         hidden: &BTreeMap<String, String>,
     ) -> (Next, Variables) {
-        let (mut next, mut variables) = self.first(form, answers, hidden);
-        for &position in trail {
-            if position < self.questions.len() {
-                next = self.step(form, position, answers, hidden, &mut variables);
+        self.retrace(form, trail, answers, hidden, |_, _| {})
+    }
+
+    /// Like [`Walker::after`]; `shown` is told each question with what was known when the person saw it.
+    pub fn retrace(
+        &self,
+        form: &Form,
+        trail: &[Position],
+        answers: &Answers,
+        hidden: &BTreeMap<String, String>,
+        mut shown: impl FnMut(Position, &Facts<'_>),
+    ) -> (Next, Variables) {
+        let mut known = Answers::new();
+        let (mut next, mut variables) = self.first(form, &known, hidden);
+        for &position in trail.iter().filter(|position| **position < self.questions.len()) {
+            shown(position, &Facts { answers: &known, hidden, variables: &variables });
+            let key = &self.question(form, position).key;
+            if let Some(value) = answers.get(key) {
+                known.insert(key.clone(), value.clone());
             }
+            next = self.step(form, position, &known, hidden, &mut variables);
         }
         (next, variables)
     }
@@ -123,20 +147,16 @@ impl Walker {
         let rules = &self.question(form, position).rules;
         match run(rules, answers, hidden, variables) {
             Some(target) => self.land(form, &target, answers, hidden, variables),
-            None => self.shown_from(form, position + 1, answers, hidden, variables),
+            None => self.shown_from(form, Way::Past(position), answers, hidden, variables),
         }
     }
 
-    /// What follows the question at `position` in source order, as if it had no jumps: the way out of an endless loop.
-    pub fn onward(
-        &self,
-        form: &Form,
-        position: Position,
-        answers: &Answers,
-        hidden: &BTreeMap<String, String>,
-        variables: &mut Variables,
-    ) -> Next {
-        self.shown_from(form, position + 1, answers, hidden, variables)
+    /// What follows the question at `position` in source order, as if neither it nor any page had jumps: the way out of an
+    /// endless loop.
+    pub fn onward(&self, form: &Form, position: Position, facts: &Facts<'_>) -> Next {
+        (position + 1..self.questions.len())
+            .find(|&later| self.is_shown(form, later, facts))
+            .map_or(Next::Ending((!form.endings.is_empty()).then_some(0)), Next::Question)
     }
 
     /// Whether the question at `position` is shown, given the answers before it.
@@ -160,26 +180,29 @@ impl Walker {
                 let found = form.endings.iter().position(|e| e.key == *key);
                 return Next::Ending(found.or((!form.endings.is_empty()).then_some(0)));
             }
-            Target::Question(key) => self.position(key),
-            Target::Page(id) => form.pages.iter().position(|p| p.id == *id).map(|page| self.pages[page].0),
+            Target::Question(_) | Target::Page(_) => self.start_of(form, target),
         };
-        // A checked form has no dangling target; going to the end is the harmless reading of one.
-        self.shown_from(form, position.unwrap_or(self.questions.len()), answers, hidden, variables)
+        self.shown_from(form, Way::To(position), answers, hidden, variables)
     }
 
-    /// The first shown question from `position` on. Leaving a shown page by its end runs the page's rules, which may jump.
+    /// The first shown question on this way. Leaving a shown page by its end runs the page's rules, which may jump.
     fn shown_from(
         &self,
         form: &Form,
-        mut position: Position,
+        way: Way,
         answers: &Answers,
         hidden: &BTreeMap<String, String>,
         variables: &mut Variables,
     ) -> Next {
         // Page rules can only lead in circles through pages without a shown question; each page is left once here.
         let mut left = vec![false; self.pages.len()];
+        let (mut position, mut passes) = match way {
+            Way::To(position) => (position, false),
+            Way::Past(position) => (position + 1, true),
+        };
         loop {
-            if let Some(page) = self.page_left_at(position)
+            if passes
+                && let Some(page) = self.page_left_at(position)
                 && !left[page]
             {
                 left[page] = true;
@@ -188,7 +211,7 @@ impl Walker {
                 if shown && let Some(target) = run(&form.pages[page].rules, answers, hidden, variables) {
                     match target {
                         Target::Question(_) | Target::Page(_) => {
-                            position = self.start_of(form, &target);
+                            (position, passes) = (self.start_of(form, &target), false);
                             continue;
                         }
                         _ => return self.land(form, &target, answers, hidden, variables),
@@ -201,7 +224,7 @@ impl Walker {
             if self.is_shown(form, position, &Facts { answers, hidden, variables }) {
                 return Next::Question(position);
             }
-            position += 1;
+            (position, passes) = (position + 1, true);
         }
     }
 
@@ -211,6 +234,7 @@ impl Walker {
             Target::Page(id) => form.pages.iter().position(|p| p.id == *id).map(|page| self.pages[page].0),
             _ => None,
         };
+        // A checked form has no dangling target; going to the end is the harmless reading of one.
         found.unwrap_or(self.questions.len())
     }
 

@@ -13,6 +13,7 @@ mod endpoint;
 mod handler;
 mod outbox;
 mod player;
+mod properties;
 mod readme;
 mod sandbox;
 mod schemas;

@@ -35,7 +35,7 @@ impl Page<'_> {
         let mut data = self.data_model();
         let mut screen = Map::new();
         screen.insert("id".to_owned(), json!(self.id));
-        screen.insert("title".to_owned(), json!(question::cut(self.title, 30)));
+        screen.insert("title".to_owned(), json!(question::cut(&question::fixed(self.title), 30)));
         if self.terminal {
             screen.insert("terminal".to_owned(), json!(true));
             screen.insert("success".to_owned(), json!(true));

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Compiler, Node, question};
 use crate::flow::plan::DataKey;
-use crate::form::Template;
+use crate::form::{Answers, Facts, Template, Walker};
 
 impl Compiler<'_> {
     /// Title and opening texts of a screen. A title that had to be cut stands whole in the texts.
@@ -18,6 +18,9 @@ impl Compiler<'_> {
         data: &mut Vec<DataKey>,
     ) -> (String, Vec<Value>) {
         let form_title = if self.form.title.trim().is_empty() { &self.form.id } else { &self.form.title };
+        if matches!(kind, Some(Node::Cover)) {
+            return (form_title.to_owned(), self.cover(form_title));
+        }
         let mut intro = Vec::new();
         let body = |text: &str, data: &mut Vec<DataKey>| json!({"type": "TextBody", "text": question::text(text, 4_096, data)});
         if let Some(Node::Ending(ending)) = kind {
@@ -46,7 +49,7 @@ impl Compiler<'_> {
         let page = page.and_then(|page| self.form.pages.get(page));
         let page_title = page.and_then(|p| p.title.as_deref()).filter(|t| !t.trim().is_empty());
         let title = page_title.unwrap_or(form_title);
-        let has_recall = Template::parse(title).recalls().next().is_some() || title.contains("${");
+        let has_recall = Template::parse(title).recalls().next().is_some();
         if node == 0 {
             if form_title.chars().count() > 30 || page_title.is_some() || has_recall {
                 intro.push(heading(form_title, data));
@@ -66,6 +69,30 @@ impl Compiler<'_> {
         }
         let title = if has_recall { &self.form.id } else { title };
         (title.to_owned(), intro)
+    }
+}
+
+impl Compiler<'_> {
+    /// The texts of the cover, which has no data: what they recall is filled in with what a form knows before it is opened.
+    fn cover(&self, title: &str) -> Vec<Value> {
+        let hidden: BTreeMap<String, String> =
+            self.form.hidden.iter().filter_map(|h| Some((h.key.clone(), h.default.clone()?))).collect();
+        let (answers, variables) = (Answers::new(), Walker::variables(&self.form));
+        let facts = Facts { answers: &answers, hidden: &hidden, variables: &variables };
+        let texts =
+            [(title, "TextHeading"), (self.form.description.as_deref().unwrap_or_default(), "TextBody")];
+        let mut shown = Vec::new();
+        for (text, component) in texts {
+            let text = question::fixed(Template::parse(text).render(&self.form, &facts).trim());
+            if !text.is_empty() {
+                let component = if text.chars().count() <= 80 { component } else { "TextBody" };
+                shown.push(json!({"type": component, "text": question::cut(&text, 4_096)}));
+            }
+        }
+        if shown.is_empty() {
+            shown.push(json!({"type": "TextHeading", "text": question::cut(&self.form.id, 80)}));
+        }
+        shown
     }
 }
 

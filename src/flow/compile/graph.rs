@@ -14,10 +14,12 @@ const MAX_TARGETS: usize = 10;
 pub(super) fn followers(form: &Form, walker: &Walker, from: Position) -> BTreeSet<Follower> {
     let mut found = Landing { form, walker, seen_pages: BTreeSet::new(), found: BTreeSet::new() };
     let sure = found.jumps(&walker.question(form, from).rules);
+    if !sure {
+        found.land(from + 1, true);
+    }
     // After too many rounds of a loop the walk goes on in source order, so that way stays open for backward jumps.
-    let loops = found.found.iter().any(|f| matches!(f, Follower::Question(q) if *q <= from));
-    if !sure || loops {
-        found.land(from + 1);
+    if found.found.iter().any(|f| matches!(f, Follower::Question(q) if *q <= from)) {
+        found.onward(from + 1);
     }
     found.found
 }
@@ -25,7 +27,7 @@ pub(super) fn followers(form: &Form, walker: &Walker, from: Position) -> BTreeSe
 /// Everything that may come first.
 pub(super) fn first(form: &Form, walker: &Walker) -> BTreeSet<Follower> {
     let mut found = Landing { form, walker, seen_pages: BTreeSet::new(), found: BTreeSet::new() };
-    found.land(0);
+    found.land(0, false);
     found.found
 }
 
@@ -86,13 +88,15 @@ impl Landing<'_> {
                 page.map(|page| self.form.pages.iter().take(page).map(|p| p.questions.len()).sum())
             }
         };
-        self.land(position.unwrap_or(self.walker.len()));
+        self.land(position.unwrap_or(self.walker.len()), false);
     }
 
-    /// Adds the questions from `position` on that may be the first one shown.
-    fn land(&mut self, mut position: Position) {
+    /// Adds the questions from `position` on that may be the first one shown. Only who `passes` the end of a page is led
+    /// by its rules.
+    fn land(&mut self, mut position: Position, mut passes: bool) {
         loop {
-            if let Some(page) = self.page_left_at(position)
+            if passes
+                && let Some(page) = self.page_left_at(position)
                 && self.seen_pages.insert(page)
             {
                 let form = self.form;
@@ -110,8 +114,20 @@ impl Landing<'_> {
             if page.visible_if.is_none() && self.walker.question(self.form, position).visible_if.is_none() {
                 return;
             }
-            position += 1;
+            (position, passes) = (position + 1, true);
         }
+    }
+
+    /// Adds the questions from `position` on as if there were no rules.
+    fn onward(&mut self, position: Position) {
+        for later in position..self.walker.len() {
+            self.found.insert(Follower::Question(later));
+            let page = &self.form.pages[self.walker.page(later)];
+            if page.visible_if.is_none() && self.walker.question(self.form, later).visible_if.is_none() {
+                return;
+            }
+        }
+        self.found.insert(Follower::Ending((!self.form.endings.is_empty()).then_some(0)));
     }
 
     fn page_left_at(&self, position: Position) -> Option<usize> {
@@ -136,7 +152,7 @@ pub(super) struct Routing {
     pub edges: Vec<BTreeSet<usize>>,
     /// Screens the server may answer with, by node: edges and backward jumps.
     pub routes: Vec<BTreeSet<usize>>,
-    /// For targets that are reached through a relay: `(target, relay)`, by node.
+    /// For targets that are reached through a relay, forwards or backwards: `(target, relay)`, by node.
     pub via: Vec<Vec<(usize, usize)>>,
     /// How many relays were added.
     pub relays: usize,
@@ -148,7 +164,11 @@ pub(super) struct Routing {
 
 /// Fits `wanted` (targets by node, node 0 is the entry) to Meta's rules.
 pub(super) fn route(wanted: &[BTreeSet<usize>]) -> Routing {
-    let order = topological(wanted);
+    // Where the flow ends comes last, so that every screen has an end after it.
+    let (ends, mut order): (Vec<usize>, Vec<usize>) =
+        topological(wanted).into_iter().partition(|&node| wanted[node].is_empty());
+    order.extend(ends);
+    let end = order.last().copied();
     let mut rank = vec![usize::MAX; wanted.len()];
     for (place, &node) in order.iter().enumerate() {
         rank[node] = place;
@@ -172,35 +192,48 @@ pub(super) fn route(wanted: &[BTreeSet<usize>]) -> Routing {
     let mut order = Vec::with_capacity(routing.order.len());
     for &node in &routing.order.clone() {
         order.push(node);
-        let mut direct: BTreeSet<usize> = reversed[node].clone();
-        let mut rest: Vec<usize> = forward[node].iter().copied().filter(|to| !direct.contains(to)).collect();
+        let mut rest: Vec<usize> =
+            forward[node].iter().copied().filter(|to| !reversed[node].contains(to)).collect();
         rest.sort_by_key(|&to| rank[to]);
-        if direct.len() + rest.len() <= MAX_TARGETS {
-            direct.extend(rest);
-            routing.edges[node] = direct;
+        rest.extend(&reversed[node]);
+        // A screen that only leads back must lead on to some end in the eyes of Meta (4.4); nobody goes that way.
+        if rest.is_empty() && !wanted[node].is_empty() {
+            rest.extend(end.filter(|&end| rank[end] > rank[node]));
+        }
+        if rest.len() <= MAX_TARGETS {
+            routing.edges[node] = rest.into_iter().collect();
             continue;
         }
         // Each relay takes one place and leads on to ten screens.
-        let free = MAX_TARGETS.saturating_sub(direct.len());
-        let relays = (rest.len().saturating_sub(free)).div_ceil(MAX_TARGETS - 1).max(1);
-        if relays > free {
+        let relays = (rest.len() - MAX_TARGETS).div_ceil(MAX_TARGETS - 1);
+        if relays > MAX_TARGETS {
             routing.too_wide.push(node);
             continue;
         }
-        let relayed = rest.split_off((free - relays).min(rest.len()));
-        direct.extend(rest);
+        let relayed = rest.split_off(MAX_TARGETS - relays);
+        let mut direct: BTreeSet<usize> = rest.into_iter().collect();
         for group in relayed.chunks(MAX_TARGETS) {
             let relay = routing.edges.len();
             routing.relays += 1;
             routing.edges.push(group.iter().copied().collect());
-            routing.routes.push(group.iter().copied().collect());
+            routing.routes.push(BTreeSet::new());
             routing.via.push(Vec::new());
             direct.insert(relay);
             for &target in group {
-                routing.via[node].push((target, relay));
-                routing.routes[node].remove(&target);
+                // The relay is passed from here to the target, or from the target back to here.
+                if forward[node].contains(&target) {
+                    routing.via[node].push((target, relay));
+                    routing.routes[node].remove(&target);
+                    routing.routes[node].insert(relay);
+                    routing.routes[relay].insert(target);
+                }
+                if reversed[node].contains(&target) {
+                    routing.via[target].push((node, relay));
+                    routing.routes[target].remove(&node);
+                    routing.routes[target].insert(relay);
+                    routing.routes[relay].insert(node);
+                }
             }
-            routing.routes[node].insert(relay);
             order.push(relay);
         }
         routing.edges[node] = direct;
@@ -261,6 +294,32 @@ mod tests {
         let routing = route(&targets(&[&[2], &[3], &[1], &[]]));
         assert_eq!(routing.order, [0, 2, 1, 3]);
         assert!(routing.backward.is_empty());
+    }
+
+    #[test]
+    fn more_than_ten_jumps_back_to_one_screen_go_through_relays() {
+        let mut wanted = vec![BTreeSet::from([1])];
+        wanted.extend((1..=15).map(|node| BTreeSet::from([0, node + 1])));
+        wanted.push(BTreeSet::new());
+        let routing = route(&wanted);
+        assert!(routing.too_wide.is_empty());
+        assert!(routing.edges.iter().all(|edges| edges.len() <= MAX_TARGETS));
+        for from in 1..=15 {
+            let relay = routing.via[from].iter().find(|(to, _)| *to == 0).map(|(_, relay)| *relay);
+            assert!(match relay {
+                Some(relay) => routing.edges[0].contains(&relay) && routing.edges[relay].contains(&from),
+                None => routing.edges[0].contains(&from),
+            });
+        }
+    }
+
+    #[test]
+    fn a_screen_that_only_leads_back_has_an_end_after_it() {
+        // 0 → 2 → 1 → 2: screen 1 comes after screen 2 and leads nowhere else.
+        let routing = route(&targets(&[&[2], &[2], &[1, 3], &[]]));
+        assert_eq!(routing.backward, [(1, 2)]);
+        assert_eq!(routing.edges[1], BTreeSet::from([3]));
+        assert!(!routing.routes[1].contains(&3), "nobody goes that way");
     }
 
     #[test]

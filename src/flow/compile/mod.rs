@@ -278,8 +278,10 @@ impl<'s> Compiler<'s> {
                 data: &data,
                 sensitive: draft.map_or(&[], |d| &d.sensitive),
                 terminal: is_terminal(node),
-                closes: !wanted[node].is_empty()
-                    && wanted[node].iter().all(|to| matches!(nodes.get(*to), Some(Node::Ending(_)))),
+                // A relay is no entry of `wanted`.
+                closes: wanted.get(node).is_some_and(|to| {
+                    !to.is_empty() && to.iter().all(|to| matches!(nodes.get(*to), Some(Node::Ending(_))))
+                }),
                 version: self.settings.version,
                 words: self.words,
             }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::names::Names;
 use super::question::{self, Part, Style};
 use super::{Mode, Settings};
-use crate::flow::plan::{Block, DataKey, Input};
+use crate::flow::plan::{Block, DataKey, Input, WireOption};
 use crate::flow::report::{Enforced, Grade, Item};
 use crate::flow::words::Words;
 use crate::form::{
@@ -118,7 +118,32 @@ impl Draft {
         if recalls_here {
             return false;
         }
-        question.visible_if == self.shared || self.client_condition(question).is_some()
+        // What is answered or computed on this screen may hide the rest of it, which only the server can tell.
+        let page = form.pages.get(self.page).and_then(|page| page.visible_if.as_ref());
+        if page.is_some_and(|condition| self.decides(condition, &here)) {
+            return false;
+        }
+        match &question.visible_if {
+            same if *same == self.shared => {
+                same.as_ref().is_none_or(|condition| !self.decides(condition, &here))
+            }
+            _ => self.client_condition(question).is_some(),
+        }
+    }
+
+    /// Whether the questions on this screen may change what the condition says.
+    fn decides(&self, condition: &Condition, here: &BTreeSet<&str>) -> bool {
+        let mut decides = false;
+        condition.operands(&mut |operand| {
+            decides |= match operand {
+                Operand::Answer { answer: key } | Operand::Row { matrix: key, .. } => {
+                    here.contains(key.as_str())
+                }
+                Operand::Variable { .. } => self.computes,
+                Operand::Hidden { .. } | Operand::Constant(_) => false,
+            }
+        });
+        decides
     }
 
     fn has_room(&self, part: &Part, kind: &Kind) -> bool {
@@ -160,7 +185,15 @@ impl Draft {
                     Value::Bool(yes) => yes.to_string(),
                     _ => return None,
                 };
+                // The form's `is` takes no notice of case, the phone does.
+                let alike = |o: &&WireOption| {
+                    let id = o.source.as_deref().unwrap_or_default();
+                    id.trim().to_lowercase() == source.trim().to_lowercase()
+                };
                 let option = input.options.iter().find(|o| o.source.as_ref() == Some(&source))?;
+                if input.options.iter().filter(alike).count() > 1 {
+                    return None;
+                }
                 Some(format!("(${{form.{}}} == '{}')", input.name, option.id))
             }
             Condition::Test(_) => None,
@@ -179,7 +212,6 @@ impl Draft {
         if let Some(group) = &question.group
             && key != self.group
             && !group.title.trim().is_empty()
-            && condition.is_none()
         {
             let max = if group.title.chars().count() <= 80 { 80 } else { 4_096 };
             let kind = if max == 80 { "TextSubheading" } else { "TextBody" };

@@ -150,7 +150,7 @@ impl Handler {
 
     /// The screen named, anew, for BACK; `None` when there is no such screen.
     pub fn again(&self, session: Session, screen: &str) -> Option<Show> {
-        Some(self.show(session, *self.screens.get(screen)?, None))
+        Some(self.show(self.known(session), *self.screens.get(screen)?, None))
     }
 
     /// The same screen with a message for the whole of it, and what was sent; `None` when there is no such screen.
@@ -162,7 +162,13 @@ impl Handler {
         message: &str,
     ) -> Option<Show> {
         let refusal = Refusal { payload, fields: Vec::new(), message: message.to_owned() };
-        Some(self.show(session, *self.screens.get(screen)?, Some(&refusal)))
+        Some(self.show(self.known(session), *self.screens.get(screen)?, Some(&refusal)))
+    }
+
+    /// The session without what this form does not have: a state of another version must not stop the walk.
+    fn known(&self, mut session: Session) -> Session {
+        session.trail.retain(|&position| usize::from(position) < self.walker.len());
+        session
     }
 
     /// Whether the screen is one that carries no state.
@@ -174,6 +180,7 @@ impl Handler {
     /// What follows a data exchange on `screen`; `None` when there is no such screen.
     pub fn step(&self, session: Session, screen: &str, payload: &Map<String, Json>) -> Option<Turn> {
         let index = *self.screens.get(screen)?;
+        let session = self.known(session);
         Some(match &self.plan.screens[index].content {
             Content::Cover | Content::Intro | Content::Relay => {
                 let (next, variables) =
@@ -248,20 +255,28 @@ impl Handler {
     }
 
     /// Goes from the screen `from` to what comes next.
-    fn proceed(&self, mut session: Session, from: usize, mut next: Next, mut variables: Variables) -> Turn {
+    fn proceed(&self, mut session: Session, from: usize, mut next: Next, variables: Variables) -> Turn {
         let form = &self.plan.form;
         let visited = |session: &Session, next: Next| match next {
             Next::Question(position) => session.trail.iter().position(|&p| usize::from(p) == position),
             Next::Ending(_) => None,
         };
-        if visited(&session, next).is_some()
-            && session.backs >= MAX_BACKS
-            && let Some(&last) = session.trail.last()
-        {
-            next = self.walker.onward(form, last.into(), &session.answers, &session.hidden, &mut variables);
+        // Every endless walk leads back in source order again and again, so this is what is counted, when it is decided:
+        // a relay only passes it on.
+        let back = session.trail.last().map(|&last| usize::from(last));
+        let back = back.filter(|last| matches!(next, Next::Question(to) if to <= *last));
+        if let Some(last) = back {
+            let decides = matches!(self.plan.screens[from].content, Content::Questions(_));
+            if session.backs > MAX_BACKS || (decides && session.backs == MAX_BACKS) {
+                session.backs = MAX_BACKS + 1;
+                let facts =
+                    Facts { answers: &session.answers, hidden: &session.hidden, variables: &variables };
+                next = self.walker.onward(form, last, &facts);
+            } else if decides {
+                session.backs += 1;
+            }
         }
         if let Some(index) = visited(&session, next) {
-            session.backs = session.backs.saturating_add(1);
             for position in session.trail.split_off(index) {
                 let key = &self.walker.question(form, position.into()).key;
                 if let Some((key, value)) = session.answers.remove_entry(key) {
@@ -302,18 +317,16 @@ impl Handler {
 
     fn completed(&self, session: &Session, ending: Option<usize>) -> Completed {
         let form = &self.plan.form;
-        let (_, mut variables) = self.walker.first(form, &session.answers, &session.hidden);
         let (mut answers, mut questions) = (Vec::new(), Vec::new());
-        for position in session.trail() {
+        let shown = |position: Position, facts: &Facts<'_>| {
             let question = self.walker.question(form, position);
             if let Some(value) = session.answers.get(&question.key) {
-                let facts =
-                    Facts { answers: &session.answers, hidden: &session.hidden, variables: &variables };
-                questions.push(Template::parse(question.title.trim()).render(form, &facts));
+                questions.push(Template::parse(question.title.trim()).render(form, facts));
                 answers.push((position, value.clone()));
             }
-            self.walker.step(form, position, &session.answers, &session.hidden, &mut variables);
-        }
+        };
+        let (_, variables) =
+            self.walker.retrace(form, &session.trail(), &session.answers, &session.hidden, shown);
         let mut hash = Sha256::new();
         hash.update(session.id);
         hash.update(postcard::to_stdvec(&answers).unwrap_or_default());

@@ -367,7 +367,9 @@ fn on_scale(locale: &str, text: &str, min: i64, max: i64, step: i64) -> Result<V
     let number = scalar::number(text, locale).ok_or(Problem::NotOffered)?;
     #[expect(clippy::cast_precision_loss, reason = "scales are small")]
     let (low, high, step) = (min as f64, max as f64, step.max(1) as f64);
-    let offered = number >= low && number <= high && ((number - low) / step).fract() == 0.0;
+    // Steps are whole; a tiny fraction would get lost in the subtraction.
+    let offered =
+        number >= low && number <= high && number.fract() == 0.0 && ((number - low) / step).fract() == 0.0;
     if offered { Ok(Value::Number(number)) } else { Err(Problem::NotOffered) }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{MAX_BODY, Maker, cut};
+use super::{MAX_BODY, Maker, cut, fixed};
 use crate::flow::compile::names;
 use crate::flow::limits;
 use crate::flow::plan::{DataKey, DataSource, Role, WireOption};
@@ -145,7 +145,7 @@ impl Maker<'_> {
         let required = std::mem::replace(&mut self.required, false);
         let before = self.part.components.len();
         let extra = json!({"input-type": "text", "max-chars": 200});
-        self.input_field("TextInput", &cut(&label, 20), "other", Role::Other, extra);
+        self.input_field("TextInput", &cut(&fixed(&label), 20), "other", Role::Other, extra);
         self.required = required;
         self.asked.bytes += 800;
         if let Some(choice) = revealed_by {
@@ -162,9 +162,37 @@ impl Maker<'_> {
         let count = (i128::from(max) - i128::from(min)).max(0) / i128::from(step) + 1;
         if count > MAX_DROPDOWN as i128 {
             self.worse(Grade::Substitute, "a number field, since the scale has more than 200 steps");
+            let ends = [
+                (min.to_string(), &labels.left),
+                (String::new(), &labels.center),
+                (max.to_string(), &labels.right),
+            ];
+            let told = ends.into_iter().filter_map(|(value, label)| {
+                let label = label.as_deref().filter(|l| !l.trim().is_empty())?;
+                Some(if value.is_empty() { label.to_owned() } else { format!("{value}: {label}") })
+            });
+            for text in told.collect::<Vec<_>>() {
+                self.caption(&text);
+            }
             return self.text_input("number", Role::Answer, 40, None);
         }
         let count = usize::try_from(count).unwrap_or(1);
+        for label in [&labels.left, &labels.center, &labels.right].into_iter().flatten() {
+            self.said_whole(label);
+        }
+        let middle = labels.center.as_deref().filter(|l| !l.trim().is_empty());
+        if let Some(label) = middle.filter(|_| count < 3 || count % 2 == 0) {
+            self.worse(
+                Grade::Substitute,
+                &format!("no step is the middle, so its label is not shown: {label}"),
+            );
+        }
+        if let Some(label) = labels.right.as_deref().filter(|l| count == 1 && !l.trim().is_empty()) {
+            self.worse(
+                Grade::Substitute,
+                &format!("there is one step, so the label of the other end is not shown: {label}"),
+            );
+        }
         let values: Vec<String> = std::iter::successors(Some(min), |v| v.checked_add(step))
             .take(count)
             .map(|v| v.to_string())
@@ -179,7 +207,10 @@ impl Maker<'_> {
             } else {
                 &None
             };
-            label.as_ref().filter(|l| !l.trim().is_empty()).map(|l| cut(&format!("{value}: {l}"), 300))
+            label
+                .as_ref()
+                .filter(|l| !l.trim().is_empty())
+                .map(|l| cut(&fixed(&format!("{value}: {l}")), 300))
         };
         let ids = names::option_ids(values.iter().map(String::as_str));
         let options = values
@@ -251,11 +282,19 @@ impl Maker<'_> {
                     self.worse(Grade::Dropped, "more columns than WhatsApp can show for a row");
                 }
                 let shown = options.iter().take(cap).cloned().collect();
-                self.choice_field(component, &cut(label, limit), &row.id, role, shown, json!({}));
+                self.choice_field(component, &cut(&fixed(label), limit), &row.id, role, shown, json!({}));
             }
             self.next_screen();
         }
         self.required = whole;
+    }
+
+    /// The report holds what a description cuts.
+    fn said_whole(&mut self, label: &str) {
+        // A label of a scale has its number before it.
+        if label.chars().count() > 270 {
+            self.worse(Grade::Substitute, &format!("cut to 300 characters; the whole text is: {label}"));
+        }
     }
 
     pub(super) fn choice_field(
@@ -300,11 +339,11 @@ impl Maker<'_> {
         let fresh = self.asked.items.is_empty();
         for (option, id) in options.iter().zip(ids) {
             let label = if option.label.trim().is_empty() { &option.id } else { &option.label };
-            let short = cut(label, 30);
+            let short = cut(&fixed(label), 30);
             let count = seen.entry(short.to_lowercase()).or_default();
             *count += 1;
             let title = if *count > 1 { format!("{} ({count})", cut(&short, 22)) } else { short };
-            let description = (title != *label).then(|| cut(label, 300));
+            let description = (title != fixed(label)).then(|| cut(&fixed(label), 300));
             let (grade, reason) = if description.is_none() {
                 (Grade::Exact, "shown as it is".to_owned())
             } else if label.chars().count() <= 300 {
@@ -319,14 +358,20 @@ impl Maker<'_> {
         }
         if let Some(label) = other {
             let label = label.filter(|l| !l.trim().is_empty()).unwrap_or(self.words.other);
-            wired.push(wire(names::OTHER, None, &cut(label, 30), None));
+            let title = cut(&fixed(label), 30);
+            let description = (title != label.trim()).then(|| cut(&fixed(label), 300));
+            if fresh {
+                self.said_whole(label);
+            }
+            wired.push(wire(names::OTHER, None, &title, description));
         }
         wired
     }
 }
 
 pub(super) fn wire(id: &str, source: Option<&str>, title: &str, description: Option<String>) -> WireOption {
-    WireOption { id: id.to_owned(), source: source.map(str::to_owned), title: title.to_owned(), description }
+    let (title, description) = (fixed(title), description.map(|text| fixed(&text)));
+    WireOption { id: id.to_owned(), source: source.map(str::to_owned), title, description }
 }
 
 fn option_json(option: &WireOption) -> Value {

@@ -6,8 +6,8 @@ mod text;
 use serde_json::{Map, Value, json};
 
 use self::choice::wire;
-use self::text::{chunks, is_portable};
-pub(super) use self::text::{cut, text};
+use self::text::{chunks, is_portable, reads_as_code};
+pub(super) use self::text::{cut, fixed, text};
 use super::names::Names;
 use crate::flow::limits;
 use crate::flow::plan::{DataKey, Input, Role, WireOption};
@@ -109,6 +109,7 @@ impl Maker<'_> {
             Kind::DateTime { min, max } => {
                 self.worse(Grade::Split, "a date picker and a time written as text");
                 self.heading();
+                self.help_below_heading();
                 let label = self.words.date;
                 self.date_picker(label, min.as_deref(), max.as_deref());
                 let (label, hint) = (self.words.time, self.words.time_hint);
@@ -146,6 +147,7 @@ impl Maker<'_> {
                 );
                 self.enforced = Enforced::Nowhere;
                 self.heading();
+                self.help_below_heading();
                 let text = self.words.not_here;
                 self.part.components.push(json!({"type": "TextBody", "text": text}));
             }
@@ -183,7 +185,7 @@ impl Maker<'_> {
                     && message.chars().count() <= 80 =>
             {
                 field["pattern"] = json!(format!("^(?:{})$", pattern.regex));
-                field["helper-text"] = json!(message);
+                field["helper-text"] = json!(fixed(message));
             }
             _ => self.server_only("the pattern is checked after sending"),
         }
@@ -257,10 +259,11 @@ impl Maker<'_> {
             self.heading();
         }
         self.help_below_heading();
-        let fits = !text.trim().is_empty() && text.chars().count() <= limit;
+        let fits = !text.trim().is_empty() && text.chars().count() <= limit && !reads_as_code(text);
         if !fits && !text.trim().is_empty() {
             for chunk in chunks(text, MAX_BODY) {
-                self.part.components.push(json!({"type": "TextBody", "text": chunk}));
+                let text = self.text(&chunk, MAX_BODY);
+                self.part.components.push(json!({"type": "TextBody", "text": text}));
             }
         }
         let label = if fits { text.to_owned() } else { self.words.agree.to_owned() };
@@ -285,7 +288,7 @@ impl Maker<'_> {
         let limit = limits::max_chars(component, "label").unwrap_or(20);
         let title = self.question.title.trim();
         let is_plain = Template::parse(title).recalls().next().is_none();
-        if !title.is_empty() && is_plain && !title.contains("${") && title.chars().count() <= limit {
+        if !title.is_empty() && is_plain && !reads_as_code(title) && title.chars().count() <= limit {
             return title.to_owned();
         }
         self.heading();
@@ -304,7 +307,8 @@ impl Maker<'_> {
             return;
         }
         for chunk in chunks(&title, MAX_BODY) {
-            self.part.components.push(json!({"type": "TextBody", "text": chunk, "font-weight": "bold"}));
+            let text = self.text(&chunk, MAX_BODY);
+            self.part.components.push(json!({"type": "TextBody", "text": text, "font-weight": "bold"}));
         }
     }
 
@@ -324,7 +328,8 @@ impl Maker<'_> {
             return;
         }
         for chunk in chunks(help, MAX_BODY) {
-            self.part.components.push(json!({"type": "TextBody", "text": chunk}));
+            let text = self.text(&chunk, MAX_BODY);
+            self.part.components.push(json!({"type": "TextBody", "text": text}));
         }
     }
 
@@ -340,7 +345,7 @@ impl Maker<'_> {
         let limit = limits::max_chars(component, "helper-text").unwrap_or(80);
         if let Some(help) = self.question.help.clone().filter(|h| !h.trim().is_empty()) {
             let plain = Template::parse(&help).recalls().next().is_none();
-            if plain && help.chars().count() <= limit && !help.contains("${") {
+            if plain && help.chars().count() <= limit && !reads_as_code(&help) {
                 extra["helper-text"] = json!(help);
             } else {
                 self.caption(&help);

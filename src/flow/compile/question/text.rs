@@ -9,10 +9,7 @@ use crate::form::Template;
 /// The value of a text property: the text itself, or a reference to the data key that will hold it.
 pub(in crate::flow::compile) fn text(template: &str, max_chars: usize, data: &mut Vec<DataKey>) -> Value {
     // A literal that looks like a reference would be read as one, so it travels as data.
-    if Template::parse(template).recalls().next().is_none()
-        && !template.contains("${")
-        && !template.starts_with('`')
-    {
+    if Template::parse(template).recalls().next().is_none() && !reads_as_code(template) {
         return json!(cut(template, max_chars));
     }
     let name = format!("t_{}", names::digest(&format!("{max_chars}\0{template}")));
@@ -21,6 +18,18 @@ pub(in crate::flow::compile) fn text(template: &str, max_chars: usize, data: &mu
         data.push(DataKey { name: name.clone(), source });
     }
     json!(format!("${{data.{name}}}"))
+}
+
+/// Whether a phone would read a reference or an expression in this text.
+pub(in crate::flow::compile) fn reads_as_code(text: &str) -> bool {
+    text.contains("${") || text.trim_start().starts_with('`')
+}
+
+/// A text for places that hold nothing but a fixed text: what a phone would read as code is broken up by a blank of no
+/// width, so that people see what was written.
+pub(in crate::flow::compile) fn fixed(text: &str) -> String {
+    let plain = text.replace("${", "$\u{200b}{");
+    if plain.trim_start().starts_with('`') { format!("\u{200b}{}", plain.trim_start()) } else { plain }
 }
 
 /// At most `max` characters; what is cut ends in an ellipsis.
