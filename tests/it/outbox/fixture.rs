@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use formgate::outbox::{
-    Answer, Attempting, Call, Clock, Contact, DeliveryKey, Destination, DestinationId, Form, Outbox, Outcome,
-    RetryPolicy, SealBody, Sleep, Submission, SubmissionId, Unsealable, Worker,
+    Answer, Attempting, Call, Clock, Contact, DeliveryKey, DeliveryView, Destination, DestinationId, Form,
+    Outbox, Outcome, RetryPolicy, SealBody, Sleep, Submission, SubmissionId, Unsealable, Worker,
 };
 use formgate::store::{DeliveryState, Options, Store};
 use serde_json::json;
@@ -228,8 +228,15 @@ impl Home {
                 return;
             }
             assert!(Instant::now() < give_up, "{found:?}");
-            // Only while nothing is under way: a lease must not run out because the test is quicker than the worker.
-            if found.iter().all(|(_, state)| *state != DeliveryState::Leased) {
+            // Only while nothing is under way or about to be: a lease must not run out because the test is quicker than
+            // the worker. What is due later cannot be claimed between this look and the step.
+            let now_ms = self.clock.now_ms();
+            let rests = |view: &DeliveryView| match view.state {
+                DeliveryState::Leased => false,
+                DeliveryState::Due => view.at_ms > now_ms,
+                _ => true,
+            };
+            if shown.deliveries.iter().all(rests) {
                 self.clock.advance(step_ms);
             }
             self.pause().await;
