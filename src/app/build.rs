@@ -16,7 +16,7 @@ use crate::flow::compile::{Mode, Settings};
 use crate::flow::handler::Handler;
 use crate::flow::limits::Version;
 use crate::flow::plan::{DataApi, Entry};
-use crate::form::Form;
+use crate::form::{Form, Template};
 use crate::outbox::{
     Clock, Destination, DestinationId, Field, LeadFields, Outbox, Shape, SystemClock, Webhook, slug,
 };
@@ -236,7 +236,10 @@ fn destination(
     let fields = |form: &Form| {
         let field = |key: &str, title: &str| Field {
             key: key.to_owned(),
-            name: mapping.get(key).map_or_else(|| slug(title), |name| (*name).to_owned()),
+            // The name is the same for everybody: what a title recalls is not part of it.
+            name: mapping
+                .get(key)
+                .map_or_else(|| slug(&Template::parse(title).literal()), |name| (*name).to_owned()),
         };
         form.questions().filter(|(_, q)| q.kind.is_answered()).map(|(_, q)| field(&q.key, &q.title)).collect()
     };
@@ -246,7 +249,8 @@ fn destination(
             Shape::Flat { fields: forms.iter().map(|(id, form)| (id.clone(), fields(form))).collect() }
         }
         config::Shape::Lead => {
-            Shape::Lead { fields: forms.keys().map(|id| (id.clone(), LeadFields::default())).collect() }
+            let names = |form: &Form| LeadFields { names: fields(form), ..LeadFields::default() };
+            Shape::Lead { fields: forms.iter().map(|(id, form)| (id.clone(), names(form))).collect() }
         }
     };
     Ok(Webhook {

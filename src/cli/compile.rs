@@ -99,7 +99,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Error> {
         write(&folder.join("fidelity.json"), &report)?;
         write(&folder.join("form.json"), &import.form)?;
     }
-    print!("{}", report.to_text());
+    say!("{}", report.to_text().trim_end());
     Ok(ExitCode::SUCCESS)
 }
 

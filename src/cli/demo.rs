@@ -106,8 +106,8 @@ deliver_to = ["inbox"]
     let compiled = catalog::compile(&import, &Settings::default());
     let report = compiled.map_err(|error| Error::Input(error.to_string()))?.report;
 
-    println!("The form:\n{}", report.to_text());
-    println!("Serving {url}. A person walks through it, encrypted as WhatsApp would:\n");
+    say!("The form:\n{}", report.to_text());
+    say!("Serving {url}. A person walks through it, encrypted as WhatsApp would:\n");
     let (stop, stopped) = watch::channel(false);
     let running = tokio::spawn(app.run(stopped));
     let answers = json!({
@@ -142,10 +142,10 @@ deliver_to = ["inbox"]
     bar.finish_and_clear();
     match &delivered {
         Ok(delivery) => {
-            println!("Delivered to the webhook, signature verified, idempotency key {}:", delivery.id);
-            println!("{:#}\n", delivery.body);
+            say!("Delivered to the webhook, signature verified, idempotency key {}:", delivery.id);
+            say!("{:#}\n", delivery.body);
         }
-        Err(_) => println!("Nothing was delivered within {} s.", PATIENCE.as_secs()),
+        Err(_) => say!("Nothing was delivered within {} s.", PATIENCE.as_secs()),
     }
     let succeeded = walked && delivered.is_ok();
     if args.once || !succeeded {
@@ -154,14 +154,12 @@ deliver_to = ["inbox"]
         return Ok(if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let folder = args.data.display();
-    println!("Still serving; stop with Ctrl-C. What to try next:");
-    println!("  http://{inbox_address}/                     the webhook inbox");
-    println!("  http://{admin}/metrics                 what an operator watches");
-    println!(
-        "  formgate play demo --config {folder}/formgate.toml --document {folder}/flow.json --url {url}"
-    );
-    println!("  formgate submissions list --config {folder}/formgate.toml");
-    println!("  formgate compile YOUR-FORM.json --tool typeform --out my-flow");
+    say!("Still serving; stop with Ctrl-C. What to try next:");
+    say!("  http://{inbox_address}/                     the webhook inbox");
+    say!("  http://{admin}/metrics                 what an operator watches");
+    say!("  formgate play demo --config {folder}/formgate.toml --document {folder}/flow.json --url {url}");
+    say!("  formgate submissions list --config {folder}/formgate.toml");
+    say!("  formgate compile YOUR-FORM.json --tool typeform --out my-flow");
     let mut running = running;
     tokio::select! {
         () = stop_signal() => {

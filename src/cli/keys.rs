@@ -58,6 +58,6 @@ fn new(file: &std::path::Path) -> Result<ExitCode, Error> {
         out.sync_all()
     };
     write().map_err(|source| Error::File { path: file.to_owned(), source })?;
-    println!("{}", key.public_pem().trim_end());
+    say!("{}", key.public_pem().trim_end());
     Ok(ExitCode::SUCCESS)
 }

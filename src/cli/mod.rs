@@ -1,5 +1,13 @@
 //! The command line: one file per command.
 
+/// Prints a line. A reader that has gone, such as `head`, is no reason to end.
+macro_rules! say {
+    ($($argument:tt)*) => {{
+        use std::io::Write as _;
+        let _gone = writeln!(std::io::stdout(), $($argument)*);
+    }};
+}
+
 mod compile;
 mod demo;
 mod keys;

@@ -131,10 +131,10 @@ pub(super) async fn walk(
     let played = play(&mut player, strategy).await?;
     for step in &player.walk().steps {
         match step {
-            Step::Shown(screen) => println!("{}", screen.to_text(WIDTH)),
-            Step::Fault(fault) => println!("  fault: {fault}"),
+            Step::Shown(screen) => say!("{}", screen.to_text(WIDTH)),
+            Step::Fault(fault) => say!("  fault: {fault}"),
             Step::Completed(params) => {
-                println!("  completed: {}", Value::Object(params.clone()));
+                say!("  completed: {}", Value::Object(params.clone()));
             }
             Step::Request(_) | Step::Reply { .. } => {}
         }
@@ -143,10 +143,10 @@ pub(super) async fn walk(
     match played {
         Played::Ended(Outcome::Completed(_)) => return Ok(faultless),
         Played::Ended(Outcome::Expired(message)) => {
-            println!("  the flow says: {}", message.unwrap_or_default());
+            say!("  the flow says: {}", message.unwrap_or_default());
         }
-        Played::Ended(outcome) => println!("  it ended with: {outcome:?}"),
-        Played::Stuck(screen) => println!("  stuck on: {}", screen.title),
+        Played::Ended(outcome) => say!("  it ended with: {outcome:?}"),
+        Played::Stuck(screen) => say!("  stuck on: {}", screen.title),
     }
     Ok(false)
 }

@@ -79,6 +79,6 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Error> {
     };
     let sealer = Sealer::new(&master_keys(&config.server.master_key)?);
     let text = token.issue(&sealer, &args.flow).map_err(|error| Error::Input(error.to_string()))?;
-    println!("{text}");
+    say!("{text}");
     Ok(ExitCode::SUCCESS)
 }

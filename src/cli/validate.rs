@@ -18,13 +18,13 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Error> {
         .map_err(|_| Error::Input(format!("{} is not UTF-8 text", args.file.display())))?;
     let violations = validate_str(&text);
     for violation in &violations {
-        println!("{violation}");
+        say!("{violation}");
     }
     let errors = violations.iter().filter(|v| v.severity == Severity::Error).count();
     if errors == 0 {
-        println!("{} breaks no rule", args.file.display());
+        say!("{} breaks no rule", args.file.display());
         return Ok(ExitCode::SUCCESS);
     }
-    println!("{errors} to mend");
+    say!("{errors} to mend");
     Ok(ExitCode::FAILURE)
 }

@@ -54,6 +54,15 @@ impl Template {
         Template { parts }
     }
 
+    /// The text without its recalls.
+    pub fn literal(&self) -> String {
+        let literals = self.parts.iter().filter_map(|part| match part {
+            Piece::Literal(literal) => Some(literal.as_str()),
+            Piece::Recall(_) => None,
+        });
+        literals.collect()
+    }
+
     /// The recalls, in their order.
     pub fn recalls(&self) -> impl Iterator<Item = &Recall> {
         self.parts.iter().filter_map(|part| match part {

@@ -121,7 +121,6 @@ fn run(fault: &str, rounds: u32, variables: &[(&str, &str)], patience: Duration)
     findings
 }
 
-#[expect(clippy::disallowed_methods, reason = "a test may take its seed and length from the environment")]
 fn variable<T: std::str::FromStr>(name: &str) -> Option<T> {
     #[expect(clippy::disallowed_methods, reason = "how a person asks a test for more rounds")]
     let text = std::env::var(name).ok()?;

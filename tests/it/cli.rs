@@ -285,3 +285,18 @@ async fn a_sealed_token_opens_its_flow_and_brings_contact_and_campaign() {
     assert_eq!(unknown.code, 2);
     assert!(unknown.err.contains("the configuration has: visit"), "{}", unknown.err);
 }
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    use std::process::Stdio;
+    let definition = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/form/everything.json");
+    let mut child = formgate()
+        .args(["compile", definition])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    drop(child.stdout.take());
+    let ended = child.wait_with_output().expect("it ends");
+    assert_eq!(ended.status.code(), Some(0), "{}", String::from_utf8_lossy(&ended.stderr));
+}

@@ -26,6 +26,8 @@ use crate::form::{Facts, Form, Next, Position, Problem, Template, Validator, Val
 
 /// After this many jumps back the walk goes on in source order: no form holds a person for ever.
 const MAX_BACKS: u16 = 100;
+/// Stands for a personal answer.
+const MASK: &str = "•••";
 /// Longest summary, in characters.
 const MAX_SUMMARY: usize = 500;
 
@@ -332,7 +334,7 @@ impl Handler {
         hash.update(postcard::to_stdvec(&answers).unwrap_or_default());
         let mut id = [0; 16];
         id.iter_mut().zip(hash.finalize()).for_each(|(to, from)| *to = from);
-        let summary = self.summary(&answers, &questions);
+        let summary = self.summary(session, &answers, &variables);
         Completed {
             id: Uuid::new_v8(id),
             answers,
@@ -345,17 +347,27 @@ impl Handler {
         }
     }
 
-    fn summary(&self, answers: &[(Position, Value)], questions: &[String]) -> String {
+    /// A few lines for the chat, where others may read them: neither personal answers nor titles that recall them.
+    fn summary(&self, session: &Session, answers: &[(Position, Value)], variables: &Variables) -> String {
+        let form = &self.plan.form;
+        let mut masked = session.answers.clone();
+        for (_, question) in form.questions().filter(|(_, question)| question.is_personal()) {
+            if let Some(value) = masked.get_mut(&question.key) {
+                *value = Value::Text(MASK.to_owned());
+            }
+        }
+        let facts = Facts { answers: &masked, hidden: &session.hidden, variables };
         let mut lines = String::new();
-        for ((position, value), asked) in answers.iter().zip(questions) {
+        for (position, value) in answers {
             let question = self.walker.question(&self.plan.form, *position);
+            let asked = Template::parse(question.title.trim()).render(form, &facts);
             let read = match value {
-                _ if question.is_personal() => "•••".to_owned(),
+                _ if question.is_personal() => MASK.to_owned(),
                 Value::Bool(true) => self.words.yes.to_owned(),
                 Value::Bool(false) => self.words.no.to_owned(),
                 value => value.read(&question.kind),
             };
-            lines.push_str(&format!("{}: {}\n", cut(asked, 80), cut(&read, 120)));
+            lines.push_str(&format!("{}: {}\n", cut(&asked, 80), cut(&read, 120)));
         }
         cut(lines.trim_end(), MAX_SUMMARY)
     }

@@ -43,6 +43,8 @@ pub struct LeadFields {
     pub phone: Option<String>,
     /// Holds the e-mail address.
     pub email: Option<String>,
+    /// What the other answers are called.
+    pub names: Vec<Field>,
 }
 
 impl Shape {
@@ -122,7 +124,9 @@ fn lead(submission: &Submission, fields: &LeadFields) -> Value {
     let used = [full_name, phone, email].map(|answer| answer.map(|answer| answer.key.as_str()));
     let mut extra = Map::new();
     for answer in unmapped(submission, |key| used.contains(&Some(key))) {
-        insert_unique(&mut extra, &slug(&answer.question), scalar(answer));
+        let known = fields.names.iter().find(|field| field.key == answer.key);
+        let name = known.map_or_else(|| slug(&answer.question), |field| field.name.clone());
+        insert_unique(&mut extra, &name, scalar(answer));
     }
     json!({ "full_name": text(full_name), "phone": phone_text, "email": text(email), "extra_fields": extra })
 }

@@ -142,14 +142,20 @@ fn a_lead_takes_what_is_mapped_and_else_what_the_kinds_say() {
             "extra_fields": { "colours": "Red, Green", "how_many": 3, "agree": true },
         })
     );
-    let mapped =
-        LeadFields { full_name: Some("q2".into()), phone: Some("q4".into()), email: Some("q1".into()) };
+    let names = vec![Field { key: "q3".into(), name: "favourites".into() }];
+    let mapped = LeadFields {
+        full_name: Some("q2".into()),
+        phone: Some("q4".into()),
+        email: Some("q1".into()),
+        names,
+    };
     let lead = Shape::Lead { fields: BTreeMap::from([("contact".into(), mapped)]) }
         .render(&submission(1).anonymous());
     assert_eq!(
         (&lead["full_name"], &lead["phone"], &lead["email"]),
         (&json!("ada@example.com"), &json!("3"), &json!("Ada Lovelace"))
     );
+    assert_eq!(lead["extra_fields"]["favourites"], "Red, Green");
 }
 
 #[test]
