@@ -3,6 +3,7 @@
 //! Invariant: bad input is refused or named in a note, never guessed and never a panic.
 
 mod form;
+mod json;
 mod typeform;
 
 use crate::form::{Fault, Form};
@@ -39,6 +40,18 @@ pub struct Note {
     pub text: String,
     /// It is not carried at all; otherwise it is carried in another way.
     pub lost: bool,
+}
+
+impl Note {
+    /// Something that is not carried.
+    fn lost(at: impl Into<String>, title: &str, text: impl Into<String>) -> Note {
+        Note { at: at.into(), title: title.to_owned(), text: text.into(), lost: true }
+    }
+
+    /// Something that is carried in another way.
+    fn changed(at: impl Into<String>, title: &str, text: impl Into<String>) -> Note {
+        Note { at: at.into(), title: title.to_owned(), text: text.into(), lost: false }
+    }
 }
 
 /// Why a definition cannot be read.

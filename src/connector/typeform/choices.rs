@@ -2,10 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
-
 use super::fields::Field;
-use super::{Reader, list, text};
+use super::{Reader, flag, list, text};
 use crate::form::{Choice, ChoiceOption, Display, Kind, Other};
 
 /// How logic may name the options of each question.
@@ -45,11 +43,10 @@ impl Reader<'_> {
     /// A single or multiple choice; `None` when it has no options.
     pub(super) fn choice(&mut self, field: &Field<'_>, display: Display) -> Option<Kind> {
         let properties = field.properties();
-        let flag = |name: &str| properties.get(name).and_then(Value::as_bool).unwrap_or(false);
         let options = self.options(field)?;
-        let other = flag("allow_other_choice").then(Other::default);
+        let other = flag(properties, "allow_other_choice").then(Other::default);
         let mut choice = Choice { options, other, min: None, max: None, display };
-        if !flag("allow_multiple_selection") {
+        if !flag(properties, "allow_multiple_selection") {
             for rule in ["min_selection", "max_selection"] {
                 if field.limit(rule).is_some() {
                     self.lost(
@@ -118,11 +115,10 @@ impl Reader<'_> {
             aliases.labels.push((fold(&label), id.clone()));
             options.push(ChoiceOption { id, label, image });
         }
-        let flag = |name: &str| properties.get(name).and_then(Value::as_bool).unwrap_or(false);
-        if flag("alphabetical_order") {
+        if flag(properties, "alphabetical_order") {
             options.sort_by_cached_key(|option| fold(&option.label));
         }
-        if flag("randomize") {
+        if flag(properties, "randomize") {
             self.changed(at, &title, "its options always come in the same order");
         }
         self.options.0.insert(field.key.clone(), aliases);

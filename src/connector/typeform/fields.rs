@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{Reader, list, page, text};
+use super::{Reader, flag, list, page, text};
 use crate::connector::Note;
 use crate::form::{Display, FileLimits, Group, Kind, Labels, Page, Part, Question, TextLimits};
 
@@ -48,15 +48,13 @@ pub(super) fn tree<'j>(fields: &'j [Value], notes: &mut Vec<Note>) -> Vec<Field<
                 number += 1;
                 key = format!("{base}-{number}");
             }
-            let mut note = |text: &str, lost: bool| {
-                let (at, title) = (format!("question.{key}"), title.to_owned());
-                notes.push(Note { at, title, text: text.to_owned(), lost });
-            };
+            let at = format!("question.{key}");
             if number > 1 {
-                note("another field has the same reference; this one is told apart by a number", false);
+                let what = "another field has the same reference; this one is told apart by a number";
+                notes.push(Note::changed(&at, title, what));
             }
             let Some(kind) = text(json, "type") else {
-                note("the field has no type; it is left out", true);
+                notes.push(Note::lost(at, title, "the field has no type; it is left out"));
                 continue;
             };
             let children = json.get("properties").map_or(&[][..], |properties| list(properties, "fields"));
@@ -249,8 +247,7 @@ impl<'j> Reader<'j> {
             }
             "opinion_scale" => {
                 let steps = properties.get("steps").and_then(Value::as_i64).unwrap_or(11);
-                let start =
-                    i64::from(properties.get("start_at_one").and_then(Value::as_bool).unwrap_or(false));
+                let start = i64::from(flag(properties, "start_at_one"));
                 if !(2..=100).contains(&steps) {
                     return self.damaged(field, "steps");
                 }
@@ -258,7 +255,7 @@ impl<'j> Reader<'j> {
             }
             "nps" => Kind::Nps { labels: self.labels(field) },
             "file_upload" => {
-                let several = properties.get("allow_multiple").and_then(Value::as_bool).unwrap_or(false);
+                let several = flag(properties, "allow_multiple");
                 Kind::File(FileLimits {
                     photos_only: false,
                     media_types: Vec::new(),

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use self::fields::Field;
+use super::json::{flag, list, text};
 use super::{Connector, Import, ImportError, Note};
 use crate::form::{Ending, Form, Hidden, Kind, Page, Variable};
 
@@ -64,16 +65,6 @@ fn recognise(json: &Value) -> Result<(), ImportError> {
         return Ok(());
     };
     Err(ImportError::Shape(refusal.to_owned()))
-}
-
-/// A member that is a text with something in it.
-fn text<'j>(json: &'j Value, name: &str) -> Option<&'j str> {
-    json.get(name)?.as_str().filter(|text| !text.trim().is_empty())
-}
-
-/// The items of a member that is an array.
-fn list<'j>(json: &'j Value, name: &str) -> &'j [Value] {
-    json.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 /// What is known of the definition while it is read.
@@ -264,12 +255,12 @@ impl<'j> Reader<'j> {
 
     /// Something that is not carried.
     fn lost(&mut self, at: String, title: &str, text: &str) {
-        self.notes.push(Note { at, title: title.to_owned(), text: text.to_owned(), lost: true });
+        self.notes.push(Note::lost(at, title, text));
     }
 
     /// Something that is carried otherwise.
     fn changed(&mut self, at: String, title: &str, text: &str) {
-        self.notes.push(Note { at, title: title.to_owned(), text: text.to_owned(), lost: false });
+        self.notes.push(Note::changed(at, title, text));
     }
 }
 
