@@ -1,6 +1,7 @@
 //! Components from the configuration.
 
 use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use secrecy::ExposeSecret as _;
@@ -18,7 +19,8 @@ use crate::flow::limits::Version;
 use crate::flow::plan::{DataApi, Entry};
 use crate::form::{Form, Template};
 use crate::outbox::{
-    Clock, Destination, DestinationId, Field, LeadFields, Outbox, Shape, SystemClock, Webhook, slug,
+    Clock, Destination, DestinationId, Field, LeadFields, Outbox, Pace, Rate, RetryPolicy, Shape,
+    SystemClock, Webhook, slug,
 };
 use crate::server::Tls;
 use crate::store::{self, Store};
@@ -36,6 +38,7 @@ pub(super) struct Built {
     pub endpoint: Endpoint,
     pub metrics: Metrics,
     pub destinations: Vec<Arc<dyn Destination>>,
+    pub paces: Vec<(DestinationId, Pace)>,
     pub clock: Arc<dyn Clock>,
     /// Numbers whose keys are files, with those keys; the others keep them in the store.
     pub configured: HashMap<String, Option<Arc<KeyRing>>>,
@@ -109,6 +112,11 @@ pub(super) async fn build(config: &Config) -> Result<Built, Error> {
         .iter()
         .map(|configured| Ok(Arc::new(destination(configured, &client, &forms)?) as Arc<dyn Destination>))
         .collect::<Result<_, Error>>()?;
+    let paces = config
+        .destinations
+        .iter()
+        .map(|configured| Ok((DestinationId::new(configured.id.as_str())?, pace(configured))))
+        .collect::<Result<_, Error>>()?;
     let endpoint =
         Endpoint::new(flows.clone(), sealer.clone(), outbox.clone(), clock.clone(), metrics.clone());
     Ok(Built {
@@ -120,6 +128,7 @@ pub(super) async fn build(config: &Config) -> Result<Built, Error> {
         endpoint,
         metrics,
         destinations,
+        paces,
         clock,
         configured,
     })
@@ -135,6 +144,24 @@ fn store_options(config: &Config) -> store::Options {
     let mut options = store::Options::new(&config.server.data_dir);
     options.faults.ack_early = config.ack_early;
     options
+}
+
+/// The ids of the configured destinations.
+pub(super) fn destination_ids(config: &Config) -> Vec<String> {
+    config.destinations.iter().map(|destination| destination.id.as_str().to_owned()).collect()
+}
+
+fn pace(configured: &config::Destination) -> Pace {
+    let rate = configured.rate_per_minute.map(|per_minute| Rate {
+        per_minute,
+        // Without a word on it: what a second may have, so that attempts come evenly.
+        burst: configured
+            .rate_burst
+            .or_else(|| NonZeroU32::new(per_minute.get() / 60))
+            .unwrap_or(NonZeroU32::MIN),
+    });
+    let retry = configured.max_attempts.map_or_else(RetryPolicy::default, RetryPolicy::with_max_attempts);
+    Pace { retry, rate, ..Pace::default() }
 }
 
 /// TLS of the public listener.

@@ -5,6 +5,8 @@
 //!
 //! On the socket: one line with the [`Command`] as JSON, then one line per [`Told`].
 
+mod queue;
+
 use std::collections::HashMap;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -22,7 +24,7 @@ use super::{Error, Keys, build, master_keys};
 use crate::config::Config;
 use crate::crypto::{KeyRing, PrivateKey, Purpose, Sealer, Vault};
 use crate::endpoint::Flows;
-use crate::outbox::{DeliveryView, Filter, Outbox, SubmissionId, SystemClock};
+use crate::outbox::{DeliveryView, DestinationId, Filter, Outbox, ReplayFilter, SubmissionId, SystemClock};
 use crate::store::{DeliveryState, OpenError, Options, Store};
 
 /// The socket's name in the data folder.
@@ -56,6 +58,28 @@ pub enum Command {
     ReplaySubmission {
         /// Which one.
         id: SubmissionId,
+        /// Under new idempotency keys.
+        #[serde(default)]
+        as_new: bool,
+    },
+    /// Makes every given-up delivery due again that passes a filter.
+    ReplayDead {
+        /// Which ones.
+        filter: ReplayFilter,
+        /// Under new idempotency keys.
+        as_new: bool,
+    },
+    /// Every destination and its queue.
+    ListDestinations,
+    /// Sends nothing more to a destination.
+    PauseDestination {
+        /// Which one.
+        id: DestinationId,
+    },
+    /// Sends to a destination again.
+    ResumeDestination {
+        /// Which one.
+        id: DestinationId,
     },
     /// Every submission, one JSON object a line.
     ExportSubmissions {
@@ -79,6 +103,13 @@ pub enum Told {
     Line(String),
     /// A remark for the person, not a part of the result.
     Remark(String),
+    /// How far it is; not every step is told.
+    Progress {
+        /// So many were looked at
+        done: u64,
+        /// of so many.
+        of: u64,
+    },
     /// It could not be done.
     Failed(String),
     /// It was done.
@@ -89,6 +120,8 @@ pub enum Told {
 pub struct Control {
     pub(super) outbox: Outbox,
     pub(super) keys: Keys,
+    /// The configured destinations' ids.
+    pub(super) destinations: Vec<String>,
     /// Keys of the numbers whose keys are files; a number that is missing keeps them in the store.
     pub(super) numbers: HashMap<String, Option<Arc<KeyRing>>>,
     /// Where a rotated key must take effect at once: the running flows, and the number of each.
@@ -246,7 +279,8 @@ impl Control {
             let ring = (!configured.is_empty()).then(|| Arc::new(KeyRing::new(configured)));
             numbers.insert(number.id.as_str().to_owned(), ring);
         }
-        Ok(Control { outbox, keys: Keys::new(store, sealer), numbers, running: None })
+        let destinations = build::destination_ids(config);
+        Ok(Control { outbox, keys: Keys::new(store, sealer), destinations, numbers, running: None })
     }
 
     /// Carries out one command; the last thing told is [`Told::Done`] or [`Told::Failed`].
@@ -303,21 +337,11 @@ impl Control {
                     }
                 }
             }
-            Command::ReplaySubmission { id } => {
-                let shown = self.outbox.show(id).await.map_err(failed)?;
-                let shown = shown.ok_or_else(|| format!("there is no submission {id}"))?;
-                let dead = shown.deliveries.iter().filter(|d| d.state == DeliveryState::Dead);
-                let mut count = 0;
-                for delivery in dead {
-                    self.outbox.replay(delivery.key, "cli").await.map_err(failed)?;
-                    count += 1;
-                }
-                say(tell, format!("{count} of {} deliveries are due now", shown.deliveries.len())).await?;
-                if count > 0 && self.running.is_none() {
-                    let remark = "Formgate is not running; they go out when it does.";
-                    tell.send(Told::Remark(remark.to_owned())).await.map_err(|_| gone())?;
-                }
-            }
+            Command::ReplaySubmission { id, as_new } => self.replay_one(id, as_new, tell).await?,
+            Command::ReplayDead { filter, as_new } => self.replay_many(filter, as_new, tell).await?,
+            Command::ListDestinations => self.list_destinations(tell).await?,
+            Command::PauseDestination { id } => self.pause(&id, tell).await?,
+            Command::ResumeDestination { id } => self.resume(&id, tell).await?,
             Command::ExportSubmissions { flow } => {
                 let mut export = self.outbox.export(flow.as_deref());
                 loop {

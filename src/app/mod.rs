@@ -73,6 +73,7 @@ impl App {
             flows: built.flows.clone(),
             metrics: built.metrics.clone(),
             store: built.store.clone(),
+            outbox: built.outbox.clone(),
             documents: built.documents,
             clock: built.clock,
         };
@@ -86,10 +87,15 @@ impl App {
         let control = Control {
             outbox: built.outbox.clone(),
             keys: Keys::new(built.store.clone(), built.sealer.clone()),
+            destinations: build::destination_ids(config),
             numbers: built.configured,
             running: Some((built.flows.clone(), numbers)),
         };
         let worker = Worker::new(built.outbox.clone(), built.destinations, RetryPolicy::default());
+        let worker = built
+            .paces
+            .into_iter()
+            .fold(worker, |worker, (destination, pace)| worker.pacing(destination, pace));
         Ok(App {
             public: public.local_addr(),
             admin: admin.local_addr(),

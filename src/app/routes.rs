@@ -7,10 +7,10 @@ use serde_json::json;
 
 use super::build::Documents;
 use crate::endpoint::{Endpoint, Flows};
-use crate::outbox::Clock;
+use crate::outbox::{Clock, Outbox};
 use crate::server::{DEFAULT_BODY_LIMIT_BYTES, Handler, Method, Request, Response, StatusCode};
 use crate::store::Store;
-use crate::telemetry::{CONTENT_TYPE, DeliveryState, Metrics};
+use crate::telemetry::{CONTENT_TYPE, DeliveryState, HoldReason, Metrics};
 
 /// What Meta calls.
 pub(super) struct Public {
@@ -41,6 +41,7 @@ pub(super) struct Admin {
     pub flows: Flows,
     pub metrics: Metrics,
     pub store: Store,
+    pub outbox: Outbox,
     pub documents: Documents,
     pub clock: Arc<dyn Clock>,
 }
@@ -81,18 +82,31 @@ impl Handler for Admin {
 impl Admin {
     /// Where deliveries stand, read when somebody looks. Without a store the last figures stay.
     async fn measure(&self) {
-        let Ok(depths) = self.store.depths().await else { return };
-        let oldest_ms = depths.iter().filter_map(|depth| depth.oldest_due_at_ms).min();
-        let waited_ms = oldest_ms.map_or(0, |at_ms| self.clock.now_ms().saturating_sub(at_ms));
+        let Ok(destinations) = self.outbox.destinations().await else { return };
+        let now_ms = self.clock.now_ms();
+        // What somebody has paused is meant to wait.
+        let waiting = destinations.iter().filter(|destination| destination.hold.paused.is_none());
+        let oldest_ms = waiting.filter_map(|destination| destination.depth.oldest_due_at_ms).min();
+        let waited_ms = oldest_ms.map_or(0, |at_ms| now_ms.saturating_sub(at_ms));
         self.metrics.set_oldest_due(Duration::from_millis(u64::try_from(waited_ms).unwrap_or(0)));
-        for depth in depths {
+        for destination in destinations {
+            let (id, depth) = (&destination.id, &destination.depth);
             for (state, count) in [
                 (DeliveryState::Due, depth.due),
                 (DeliveryState::Leased, depth.in_flight),
+                (DeliveryState::Parked, destination.parked),
                 (DeliveryState::Delivered, depth.delivered),
                 (DeliveryState::Dead, depth.dead),
             ] {
-                self.metrics.set_deliveries(&depth.destination, state, count);
+                self.metrics.set_deliveries(id, state, count);
+            }
+            let open = destination.hold.open;
+            for (reason, held) in [
+                (HoldReason::Paused, destination.hold.paused.is_some()),
+                (HoldReason::Open, open.is_some()),
+                (HoldReason::Failing, open.is_some_and(|open| open.is_failing(now_ms))),
+            ] {
+                self.metrics.set_held(id, reason, held);
             }
         }
     }

@@ -10,6 +10,7 @@ macro_rules! say {
 
 mod compile;
 mod demo;
+mod destinations;
 mod keys;
 mod play;
 mod serve;
@@ -53,6 +54,8 @@ enum Command {
     Play(play::Args),
     /// What was submitted, and where it went
     Submissions(submissions::Args),
+    /// Where submissions go: look, pause, resume
+    Destinations(destinations::Args),
 }
 
 /// Why a command failed: said once, on standard error.
@@ -103,6 +106,7 @@ pub fn run() -> ExitCode {
         Command::Token(args) => token::run(&args),
         Command::Play(args) => block_on(play::run(args)),
         Command::Submissions(args) => block_on(submissions::run(args)),
+        Command::Destinations(args) => block_on(destinations::run(args)),
     };
     match result {
         Ok(code) => code,
@@ -121,27 +125,46 @@ fn block_on(command: impl Future<Output = Result<ExitCode, Error>>) -> Result<Ex
     runtime.block_on(command)
 }
 
+/// What a bar on a terminal counts.
+enum Counted {
+    /// The results, while they go elsewhere.
+    Lines(&'static str),
+    /// What the command itself says.
+    Progress(&'static str),
+}
+
 /// Runs a command on the store, on the running server if there is one. Results go to standard output, remarks to standard
-/// error; `counted` names what a bar on a terminal counts while the results go elsewhere.
+/// error; `counted` says what a bar on a terminal counts.
 async fn control(
     config: &Config,
     command: app::control::Command,
-    counted: Option<&str>,
+    counted: Option<Counted>,
 ) -> Result<ExitCode, Error> {
     use std::io::{IsTerminal as _, Write as _};
     let out = std::io::stdout();
-    let bar = match counted.filter(|_| !out.is_terminal()) {
-        Some(what) => waiting("{spinner} {pos} {msg} ({elapsed})", what),
-        None => ProgressBar::hidden(),
+    let (bar, counts_lines) = match counted {
+        Some(Counted::Lines(what)) if !out.is_terminal() => {
+            (waiting("{spinner} {pos} {msg} ({elapsed})", what), true)
+        }
+        Some(Counted::Progress(what)) => {
+            (waiting("{spinner} {bar:30} {pos} of {len} {msg} ({eta})", what), false)
+        }
+        _ => (ProgressBar::hidden(), false),
     };
     let mut out = std::io::BufWriter::new(out.lock());
     let mut wrote = Ok(());
     let mut write = |told: Told| match told {
         Told::Line(line) if wrote.is_ok() => {
-            bar.inc(1);
+            if counts_lines {
+                bar.inc(1);
+            }
             wrote = writeln!(out, "{line}");
         }
         Told::Remark(remark) => bar.suspend(|| eprintln!("{remark}")),
+        Told::Progress { done, of } => {
+            bar.set_length(of);
+            bar.set_position(done);
+        }
         _ => {}
     };
     app::control::run(config, command, &mut write).await?;

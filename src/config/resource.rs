@@ -1,6 +1,6 @@
 //! What Formgate serves: `[[number]]`, `[[destination]]`, `[[flow]]`.
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, num::NonZeroU32, path::PathBuf};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use secrecy::SecretString;
@@ -59,6 +59,12 @@ pub struct Destination {
     pub mapping: Vec<(String, String)>,
     /// Sent along with every delivery.
     pub headers: Vec<(String, SecretString)>,
+    /// At most so many attempts in a minute.
+    pub rate_per_minute: Option<NonZeroU32>,
+    /// At most so many at once after a rest.
+    pub rate_burst: Option<NonZeroU32>,
+    /// How often a delivery is attempted before it is given up.
+    pub max_attempts: Option<u32>,
 }
 
 impl fmt::Debug for Destination {
@@ -333,6 +339,14 @@ pub(super) fn destination(section: &Section<'_>) -> Option<Destination> {
     let shape = default(section, "shape", Shape::WORDS, Shape::Full);
     let mapping = table(section, "mapping", |_, text, _| Some(text.to_owned()));
     let headers = table(section, "headers", |name, text, place| header(section, name, text, place));
+    let counted = |key, most| section.integer(key, 1..=most).and_then(|count| u32::try_from(count).ok());
+    let rate_per_minute = counted("rate_per_minute", 600_000).and_then(NonZeroU32::new);
+    let rate_burst = counted("rate_burst", 10_000).and_then(NonZeroU32::new);
+    let max_attempts = counted("max_attempts", 50);
+    if rate_burst.is_some() && rate_per_minute.is_none() {
+        let place = section.place.clone();
+        section.fault("rate_burst", place, "has no meaning without a rate", "Write rate_per_minute, too");
+    }
     section.require("id", "Give the destination a name, which flows refer to");
     section.require("kind", "Write kind = \"webhook\"");
     section.require("url", "Write the address that takes submissions");
@@ -347,6 +361,9 @@ pub(super) fn destination(section: &Section<'_>) -> Option<Destination> {
         allow_private_network,
         mapping,
         headers,
+        rate_per_minute,
+        rate_burst,
+        max_attempts,
     })
 }
 

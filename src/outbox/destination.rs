@@ -34,6 +34,11 @@ pub enum Verdict {
         /// Why, in words for the operator; no answers in it.
         reason: String,
     },
+    /// The destination wants nothing more at all: it is paused, and what waits for it loses no attempt.
+    Hold {
+        /// Why, in words for the operator.
+        reason: String,
+    },
 }
 
 impl Outcome {
@@ -47,6 +52,12 @@ impl Outcome {
     #[must_use]
     pub fn retry(class: &'static str, status: Option<u16>, after_ms: Option<i64>) -> Self {
         Self { verdict: Verdict::Retry { after_ms }, class, status }
+    }
+
+    /// Nothing more is to be sent until somebody has looked.
+    #[must_use]
+    pub fn hold(class: &'static str, status: Option<u16>, reason: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Hold { reason: reason.into() }, class, status }
     }
 
     /// Never to be tried again by itself.

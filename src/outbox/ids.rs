@@ -57,6 +57,12 @@ impl DeliveryKey {
         Self(Uuid::new_v5(&submission.0, destination.0.as_bytes()))
     }
 
+    /// The key that follows this one when the delivery is sent as new.
+    #[must_use]
+    pub fn as_new(self) -> Self {
+        Self(Uuid::new_v5(&self.0, b"as new"))
+    }
+
     /// The key with these bytes, as the store has them.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 16]) -> Self {

@@ -1,18 +1,23 @@
 //! The durable path of a submission: accepted in one batch, delivered at least once to every destination, visible always.
 //!
 //! Invariant: when [`Outbox::accept`] returns `Ok`, the submission, one delivery per destination, the audit entry and the
-//! kept reply are in one synced transaction. From then on each delivery is due, in flight, delivered or dead, never
+//! kept reply are in one synced transaction. From then on each delivery is due, parked, in flight, delivered or dead, never
 //! forgotten, and every attempt of it carries the same [`DeliveryKey`]. Bodies are sealed before they reach the store.
 //!
 //! Order between submissions is not promised; per destination the oldest due goes first. A destination that honours the
 //! key gets each submission once, any other at least once.
 
+mod breaker;
+mod bucket;
 mod clock;
 mod destination;
 mod history;
+mod hold;
 mod ids;
 mod query;
+mod replay;
 mod retry;
+mod share;
 mod submission;
 mod webhook;
 mod worker;
@@ -26,15 +31,19 @@ use tokio::sync::watch;
 use crate::audit;
 use crate::store::{self, Batch, Expectation, NewDelivery, Put, Store, Table};
 
+pub use self::breaker::{BreakerPolicy, Open};
+pub use self::bucket::Rate;
 pub use self::clock::{Clock, Sleep, SystemClock};
 pub use self::destination::{Attempting, Call, Destination, Outcome, Verdict};
 pub use self::history::{Attempt, History};
+pub use self::hold::{DestinationView, Hold, Paused};
 pub use self::ids::{DeliveryKey, DestinationId, InvalidDestinationId, SubmissionId};
 pub use self::query::{Cursor, DeliveryView, Export, Filter, InvalidCursor, Listed, Page, Shown};
+pub use self::replay::{Replay, ReplayFilter};
 pub use self::retry::{Decision, RetryPolicy};
 pub use self::submission::{Answer, Contact, Form, Submission};
 pub use self::webhook::{Field, LeadFields, Shape, SignWebhook, Webhook, slug};
-pub use self::worker::Worker;
+pub use self::worker::{Pace, Worker};
 
 /// How long a closing reply can be repeated.
 const REPLY_KEPT_MS: i64 = 24 * 3_600_000;

@@ -1,4 +1,4 @@
-//! Looking into the outbox: lists, one submission, export, replay.
+//! Looking into the outbox: lists, one submission, export.
 
 use std::fmt;
 
@@ -6,14 +6,16 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::history::{Attempt, History};
+use super::hold::Holds;
 use super::ids::{DeliveryKey, SubmissionId};
 use super::submission::Submission;
 use super::{Error, Outbox};
-use crate::audit;
-use crate::store::{Delivery, DeliveryFilter, DeliveryState, Put, QueueDepth, Reopened, Scan, Table};
+use crate::store::{Delivery, DeliveryFilter, DeliveryState, Put, QueueDepth, Scan, Table};
 
 /// Entries looked at for one page, so that a rare filter over a long list does not read all of it in one go.
 const MAX_SCANNED: u32 = 1_000;
+/// Why a delivery is dead of which nothing is kept: the store has quarantined it.
+const DAMAGED: &str = "quarantined: its record was damaged";
 /// Destinations a submission can have.
 const MAX_DELIVERIES: u32 = 1_000;
 
@@ -146,7 +148,8 @@ impl From<Delivery> for DeliveryView {
             at_ms: delivery.due_at_ms,
             attempt: delivery.attempt,
             attempts: history.attempts,
-            dead_reason: history.dead_reason.filter(|_| delivery.state == DeliveryState::Dead),
+            dead_reason: (delivery.state == DeliveryState::Dead)
+                .then(|| history.dead_reason.unwrap_or_else(|| DAMAGED.to_owned())),
         }
     }
 }
@@ -170,6 +173,7 @@ impl Outbox {
             ..Scan::default()
         };
         let entries = self.store.scan(Table::Timeline, scan).await?;
+        let holds = self.holds().await?;
         let more = entries.len() == MAX_SCANNED as usize;
         let mut items = Vec::new();
         let mut last = None;
@@ -186,7 +190,7 @@ impl Outbox {
             if filter.flow_id.as_ref().is_some_and(|flow_id| *flow_id != entry.flow_id) {
                 continue;
             }
-            let deliveries = self.deliveries_of(cursor.id).await?;
+            let deliveries = self.deliveries_of(cursor.id, &holds).await?;
             if filter.state.is_some_and(|state| deliveries.iter().all(|delivery| delivery.state != state)) {
                 continue;
             }
@@ -205,16 +209,8 @@ impl Outbox {
     /// One submission with its deliveries and their attempts; `None` if there is none.
     pub async fn show(&self, id: SubmissionId) -> Result<Option<Shown>, Error> {
         let Some(submission) = self.read_submission(id).await? else { return Ok(None) };
-        Ok(Some(Shown { submission, deliveries: self.deliveries_of(id).await? }))
-    }
-
-    /// Makes a dead delivery due now: a new budget of attempts, the same key.
-    pub async fn replay(&self, key: DeliveryKey, actor: &str) -> Result<Reopened, Error> {
-        let now_ms = self.clock.now_ms();
-        let event = audit::Event::ok(now_ms, actor, "delivery.replayed", key);
-        let reopened = self.store.reopen(key.to_bytes(), now_ms, vec![event.put()]).await?;
-        self.wake.send_replace(());
-        Ok(reopened)
+        let holds = self.holds().await?;
+        Ok(Some(Shown { submission, deliveries: self.deliveries_of(id, &holds).await? }))
     }
 
     /// How many deliveries each destination has in each state.
@@ -234,10 +230,10 @@ impl Outbox {
         }
     }
 
-    async fn deliveries_of(&self, id: SubmissionId) -> Result<Vec<DeliveryView>, Error> {
+    async fn deliveries_of(&self, id: SubmissionId, holds: &Holds) -> Result<Vec<DeliveryView>, Error> {
         let filter = DeliveryFilter { submission: Some(id.to_bytes()), ..DeliveryFilter::default() };
         let deliveries = self.store.deliveries(filter, None, MAX_DELIVERIES).await?;
-        Ok(deliveries.into_iter().map(DeliveryView::from).collect())
+        Ok(deliveries.into_iter().map(|delivery| holds.mark(delivery.into())).collect())
     }
 }
 

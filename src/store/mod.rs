@@ -21,8 +21,8 @@ use tokio::sync::watch;
 pub use embedded::FaultSwitches;
 pub use embedded::{MIN_SQLITE_VERSION, OpenError, Options};
 pub use record::{
-    Batch, Delivery, DeliveryFilter, DeliveryState, Expectation, NewDelivery, Precondition, Put, QueueDepth,
-    Record, Reopened, Scan, Settlement, Table, Verdict, Version,
+    Batch, Claim, Delivery, DeliveryFilter, DeliveryState, Expectation, Lane, NewDelivery, Precondition, Put,
+    QueueDepth, Record, Reopen, Reopened, Scan, Settlement, Table, Verdict, Version,
 };
 
 /// Why an operation of the store was not done.
@@ -68,14 +68,9 @@ pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send +
 pub trait Backend: Send + Sync {
     /// Applies a whole batch or nothing of it.
     fn commit(&self, batch: Batch) -> Pending<'_, ()>;
-    /// Leases up to `limit` deliveries of a destination that are due, or whose lease ended, oldest first.
-    fn claim<'a>(
-        &'a self,
-        destination: &'a str,
-        now_ms: i64,
-        lease_ms: i64,
-        limit: u32,
-    ) -> Pending<'a, Vec<Delivery>>;
+    /// Leases deliveries of a destination that are due, or whose lease ended, the oldest of a lane first; none while there
+    /// is a record of the destination in [`Table::Pause`]. A delivery that cannot be decoded is made dead and passed over.
+    fn claim_lanes(&self, claim: Claim) -> Pending<'_, Vec<Delivery>>;
     /// Prolongs a lease that is still the valid one, also after it ended if nobody has claimed the delivery since.
     fn renew(&self, key: [u8; 16], lease: u64, until_ms: i64) -> Pending<'_, ()>;
     /// Ends a lease with its outcome.
@@ -99,8 +94,8 @@ pub trait Backend: Send + Sync {
         cursor: Option<[u8; 16]>,
         limit: u32,
     ) -> Pending<'_, Vec<Delivery>>;
-    /// When the next delivery of a destination is due or its lease ends.
-    fn next_due<'a>(&'a self, destination: &'a str) -> Pending<'a, Option<i64>>;
+    /// When the next delivery in each lane of a destination is due or its lease ends, in the order of [`Lane::ALL`].
+    fn next_due<'a>(&'a self, destination: &'a str) -> Pending<'a, [Option<i64>; 3]>;
     /// How many deliveries each destination has in each state.
     fn depths(&self) -> Pending<'_, Vec<QueueDepth>>;
     /// Becomes `Some` when the store has stopped for good.
@@ -125,6 +120,18 @@ impl Store {
     /// Opens the embedded store, made on first use. Blocks on the disk: call it at start, or from a blocking task.
     pub fn open_embedded(options: &Options) -> Result<Self, OpenError> {
         Ok(Self { backend: Arc::new(embedded::Embedded::open(options)?) })
+    }
+
+    /// Leases up to `limit` deliveries of a destination, lane by lane.
+    pub async fn claim(
+        &self,
+        destination: &str,
+        now_ms: i64,
+        lease_ms: i64,
+        limit: u32,
+    ) -> Result<Vec<Delivery>, Error> {
+        let (destination, shares, limits) = (destination.to_owned(), [limit; 3], [limit; 3]);
+        self.backend.claim_lanes(Claim { destination, now_ms, lease_ms, shares, limits }).await
     }
 
     /// Stands on a backend made elsewhere.

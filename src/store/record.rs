@@ -19,6 +19,12 @@ pub enum Table {
     Secret,
     /// Anything with a name of which there is one.
     Setting,
+    /// Destination → why it is paused. While there is a record, nothing of that destination is claimed.
+    Pause,
+    /// Destination → its open circuit breaker.
+    Breaker,
+    /// Id of a replay by filter → how far it has come.
+    Replay,
 }
 
 impl Table {
@@ -33,6 +39,9 @@ impl Table {
             Self::Token => 6,
             Self::Secret => 7,
             Self::Setting => 8,
+            Self::Pause => 16,
+            Self::Breaker => 17,
+            Self::Replay => 18,
         }
     }
 }
@@ -138,13 +147,22 @@ pub struct Batch {
     pub deletes: Vec<(Table, Vec<u8>)>,
     /// Deliveries to begin; one whose key exists is left as it is.
     pub deliveries: Vec<NewDelivery>,
+    /// Dead deliveries to make due again; one that is not dead is left as it is.
+    pub reopens: Vec<Reopen>,
 }
 
 impl Batch {
     /// An empty batch at this time.
     #[must_use]
     pub fn at(now_ms: i64) -> Self {
-        Self { now_ms, preconditions: vec![], puts: vec![], deletes: vec![], deliveries: vec![] }
+        Self {
+            now_ms,
+            preconditions: vec![],
+            puts: vec![],
+            deletes: vec![],
+            deliveries: vec![],
+            reopens: vec![],
+        }
     }
 
     /// Adds a condition.
@@ -174,6 +192,77 @@ impl Batch {
         self.deliveries.push(delivery);
         self
     }
+
+    /// Adds a dead delivery to make due again.
+    #[must_use]
+    pub fn reopen(mut self, reopen: Reopen) -> Self {
+        self.reopens.push(reopen);
+        self
+    }
+}
+
+/// A dead delivery to make due again, with a new budget of attempts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reopen {
+    /// Which one.
+    pub key: [u8; 16],
+    /// The key it has from now on: the same, unless it is to be sent as new.
+    pub new_key: [u8; 16],
+    /// From when on it may be claimed.
+    pub due_at_ms: i64,
+    /// In which lane it waits.
+    pub lane: Lane,
+}
+
+/// In which line a delivery waits for its destination. The number of a lane is on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Lane {
+    /// It was not attempted yet, or a person replays it alone.
+    First,
+    /// An attempt has failed.
+    Retry,
+    /// It is one of many that are replayed together.
+    Bulk,
+}
+
+impl Lane {
+    /// All of them, the most urgent first.
+    pub const ALL: [Self; 3] = [Self::First, Self::Retry, Self::Bulk];
+
+    /// Its number on disk, and its place in [`Lane::ALL`].
+    #[must_use]
+    pub fn number(self) -> usize {
+        match self {
+            Self::First => 0,
+            Self::Retry => 1,
+            Self::Bulk => 2,
+        }
+    }
+}
+
+/// What to lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// Of which destination.
+    pub destination: String,
+    /// What is due by then, or whose lease ended by then.
+    pub now_ms: i64,
+    /// For how long.
+    pub lease_ms: i64,
+    /// What each lane, in the order of [`Lane::ALL`], may have before any has more than this.
+    pub shares: [u32; 3],
+    /// At most so many of a lane and of those behind it together; the first number is for all.
+    pub limits: [u32; 3],
+}
+
+impl Claim {
+    /// How many more a lane may have when so many of each were taken.
+    #[must_use]
+    pub fn room(&self, lane: Lane, taken: [u32; 3]) -> u32 {
+        let with_those_behind =
+            |(number, limit): (usize, &u32)| limit.saturating_sub(taken.iter().skip(number).sum());
+        self.limits.iter().enumerate().take(lane.number() + 1).map(with_those_behind).min().unwrap_or(0)
+    }
 }
 
 /// A delivery to begin.
@@ -189,13 +278,16 @@ pub struct NewDelivery {
     pub due_at_ms: i64,
 }
 
-/// Where a delivery is in its life. The number of a state is on disk.
+/// Where a delivery is in its life. The number of a state is on disk, except that of a parked one: what waits is parked when
+/// its destination is held, so that to hold a million deliveries is one record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DeliveryState {
     /// Waits until it is due.
     Due,
     /// Somebody attempts it under a lease.
     Leased,
+    /// Waits, and its destination is held: paused, or its breaker is open. No row says so; whoever shows deliveries does.
+    Parked,
     /// The destination has it.
     Delivered,
     /// Given up; kept for a replay.
@@ -203,11 +295,12 @@ pub enum DeliveryState {
 }
 
 impl DeliveryState {
-    /// Its number on disk. Those below 2 are open; 2 is kept for a paused one.
+    /// Its number on disk. Those below 2 are open; 2 stands in no row.
     pub(super) fn number(self) -> i64 {
         match self {
             Self::Due => 0,
             Self::Leased => 1,
+            Self::Parked => 2,
             Self::Delivered => 3,
             Self::Dead => 4,
         }
@@ -225,6 +318,7 @@ impl DeliveryState {
         match self {
             Self::Due => "due",
             Self::Leased => "in_flight",
+            Self::Parked => "parked",
             Self::Delivered => "delivered",
             Self::Dead => "dead",
         }
@@ -242,6 +336,8 @@ pub struct Delivery {
     pub destination: String,
     /// Where it is in its life.
     pub state: DeliveryState,
+    /// In which line it waits.
+    pub lane: Lane,
     /// When it is due; while leased, when the lease ends; when settled for good, when that was.
     pub due_at_ms: i64,
     /// How often it was claimed in this budget of attempts, this claim included.
@@ -273,9 +369,14 @@ pub enum Verdict {
         /// When that was.
         at_ms: i64,
     },
-    /// It is to be attempted again.
+    /// It is to be attempted again: from now on in the lane of retries, unless it is one of many.
     Retry {
         /// From when on.
+        due_at_ms: i64,
+    },
+    /// It is given back as if it had not been claimed: the attempt does not count.
+    Release {
+        /// From when on it may be claimed.
         due_at_ms: i64,
     },
     /// It is given up.

@@ -1,7 +1,6 @@
 //! The metric families, under the names that dashboards and alerts rely on.
 
 use std::{
-    fmt,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicI64, AtomicU64},
@@ -10,12 +9,13 @@ use std::{
 };
 
 use prometheus_client::{
-    encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text},
+    encoding::{EncodeLabelSet, text},
     metrics::{counter::Counter, family::Family, gauge::Gauge, info::Info},
     registry::Registry,
 };
 
 use super::histogram::Seconds;
+use super::label::{Action, DeliveryOutcome, DeliveryState, HoldReason};
 
 /// The `content-type` of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -57,91 +57,6 @@ const NOTICES: [&str; 10] = [
     "payload-schema-error",
 ];
 
-/// What an exchange asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// The flow was opened.
-    Init,
-    /// A screen was submitted.
-    DataExchange,
-    /// The person went back.
-    Back,
-    /// Meta's health check.
-    Ping,
-    /// Meta reports an error of ours.
-    ErrorNotice,
-    /// It could not be read.
-    Unknown,
-}
-
-impl Action {
-    const COUNT: usize = 6;
-
-    fn label(self) -> &'static str {
-        match self {
-            Self::Init => "INIT",
-            Self::DataExchange => "data_exchange",
-            Self::Back => "BACK",
-            Self::Ping => "ping",
-            Self::ErrorNotice => "error_notice",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
-/// How a delivery attempt ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum DeliveryOutcome {
-    /// The destination has it.
-    Delivered,
-    /// Tried again later.
-    Retry,
-    /// The destination will never take it.
-    Refused,
-    /// Given up after the last attempt.
-    Dead,
-}
-
-/// Where a delivery stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum DeliveryState {
-    /// Waiting for its time.
-    Due,
-    /// Being attempted.
-    Leased,
-    /// Held back by a pause or an open breaker.
-    Parked,
-    /// Done.
-    Delivered,
-    /// Given up, kept for replay.
-    Dead,
-}
-
-macro_rules! label_value {
-    ($type:ty { $($variant:ident => $text:literal),+ $(,)? }) => {
-        impl EncodeLabelValue for $type {
-            fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
-                let text = match self { $(Self::$variant => $text),+ };
-                EncodeLabelValue::encode(&text, encoder)
-            }
-        }
-    };
-}
-
-label_value!(DeliveryOutcome {
-    Delivered => "delivered",
-    Retry => "retry",
-    Refused => "refused",
-    Dead => "dead",
-});
-label_value!(DeliveryState {
-    Due => "due",
-    Leased => "leased",
-    Parked => "parked",
-    Delivered => "delivered",
-    Dead => "dead",
-});
-
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ExchangeLabels {
     flow: Arc<str>,
@@ -172,6 +87,12 @@ struct StateLabels {
     state: DeliveryState,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HoldLabels {
+    destination: String,
+    reason: HoldReason,
+}
+
 /// Every metric of the process. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Metrics(Arc<Families>);
@@ -189,6 +110,8 @@ struct Families {
     deliveries: Family<DeliveryLabels, Counter>,
     delivery_lag_seconds: Seconds,
     delivery_states: Family<StateLabels, Gauge<i64, AtomicI64>>,
+    destination_holds: Family<HoldLabels, Gauge<i64, AtomicI64>>,
+    stale_leases: Counter,
     oldest_due_seconds: Gauge<f64, AtomicU64>,
 }
 
@@ -236,6 +159,18 @@ impl Metrics {
         );
         let delivery_states = Family::default();
         registry.register("deliveries", "Deliveries by state", delivery_states.clone());
+        let destination_holds = Family::default();
+        registry.register(
+            "destination_held",
+            "Whether deliveries are held back: by a pause, by an open breaker, by one that has been open for three days",
+            destination_holds.clone(),
+        );
+        let stale_leases = Counter::default();
+        registry.register(
+            "stale_leases",
+            "Outcomes that came after their lease was lost",
+            stale_leases.clone(),
+        );
         let oldest_due_seconds = Gauge::default();
         registry.register(
             "oldest_due_seconds",
@@ -254,6 +189,8 @@ impl Metrics {
             deliveries,
             delivery_lag_seconds,
             delivery_states,
+            destination_holds,
+            stale_leases,
             oldest_due_seconds,
         }))
     }
@@ -300,6 +237,17 @@ impl Metrics {
     pub fn set_deliveries(&self, destination: &str, state: DeliveryState, count: u64) {
         let labels = StateLabels { destination: destination.to_owned(), state };
         self.0.delivery_states.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Whether a destination is held back, and by what.
+    pub fn set_held(&self, destination: &str, reason: HoldReason, held: bool) {
+        let labels = HoldLabels { destination: destination.to_owned(), reason };
+        self.0.destination_holds.get_or_create(&labels).set(i64::from(held));
+    }
+
+    /// An outcome that changed nothing, because its lease was lost.
+    pub fn stale_lease(&self) {
+        self.0.stale_leases.inc();
     }
 
     /// How long the oldest due delivery has been waiting; zero when none is due.
@@ -433,6 +381,8 @@ mod tests {
             metrics.delivery("crm", DeliveryOutcome::Retry);
             metrics.delivery_lag(Duration::from_millis(700));
             metrics.set_deliveries("crm", DeliveryState::Due, 7);
+            metrics.set_held("crm", HoldReason::Open, true);
+            metrics.stale_lease();
             metrics.set_oldest_due(Duration::from_millis(1500));
         });
         for line in [
@@ -455,6 +405,8 @@ mod tests {
             r#"formgate_deliveries_total{destination="crm",outcome="retry"} 1"#,
             r#"formgate_delivery_lag_seconds_bucket{le="1.0"} 1"#,
             r#"formgate_deliveries{destination="crm",state="due"} 7"#,
+            r#"formgate_destination_held{destination="crm",reason="open"} 1"#,
+            "formgate_stale_leases_total 1",
             "formgate_oldest_due_seconds 1.5",
             "# TYPE formgate_deliveries_total counter",
             "# TYPE formgate_deliveries gauge",

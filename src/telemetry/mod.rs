@@ -6,6 +6,7 @@
 
 pub mod field;
 mod histogram;
+mod label;
 mod metrics;
 
 use std::{
@@ -14,7 +15,8 @@ use std::{
     str::FromStr,
 };
 
-pub use metrics::{Action, CONTENT_TYPE, DeliveryOutcome, DeliveryState, FlowMetrics, Metrics};
+pub use label::{Action, DeliveryOutcome, DeliveryState, HoldReason};
+pub use metrics::{CONTENT_TYPE, FlowMetrics, Metrics};
 use tracing_subscriber::EnvFilter;
 
 /// How log lines are written.

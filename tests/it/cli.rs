@@ -234,6 +234,60 @@ async fn what_was_given_up_is_delivered_after_a_replay() {
 }
 
 #[tokio::test]
+async fn a_destination_is_paused_looked_at_and_resumed_and_its_dead_are_replayed_running_or_not() {
+    let installation = Installation::new("any", true);
+    let mut server = installation.serve().await;
+    let list = installation.command(&["destinations", "list"]);
+    assert!(list.out.starts_with("crm  active"), "{list:?}");
+    let pause = installation.command(&["destinations", "pause", "crm"]);
+    assert_eq!((pause.code, pause.out.starts_with("crm is paused: ")), (0, true), "{pause:?}");
+    let again = installation.command(&["destinations", "pause", "crm"]);
+    assert!(again.out.contains("paused already"), "{again:?}");
+    let unknown = installation.command(&["destinations", "pause", "crn"]);
+    assert_eq!(unknown.code, 1);
+    assert!(unknown.err.contains("there is no destination “crn”"), "{}", unknown.err);
+
+    assert_eq!(installation.play(&server, &["--answers", "answers.json"]).code, 0, "it goes on taking them");
+    let list = installation.command(&["submissions", "list"]);
+    assert!(list.out.contains("crm parked"), "{list:?}");
+    let (_, metrics) = installation.get(server.admin, "/metrics").await;
+    for line in [
+        r#"formgate_deliveries{destination="crm",state="parked"} 1"#,
+        r#"formgate_deliveries{destination="crm",state="due"} 0"#,
+        r#"formgate_destination_held{destination="crm",reason="paused"} 1"#,
+        "formgate_oldest_due_seconds 0.0",
+    ] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
+    assert_eq!(server.terminate(Duration::from_secs(15)).await.code, 0);
+    // Without a server the same commands work on the store itself.
+    let list = installation.command(&["destinations", "list"]);
+    assert!(list.out.contains("crm  paused by cli at ") && list.out.contains("parked 1"), "{list:?}");
+    let resume = installation.command(&["destinations", "resume", "crm"]);
+    assert!(resume.out.contains("crm is sent to again") && resume.err.contains("not running"), "{resume:?}");
+
+    installation.sink.refuse(true);
+    let mut server = installation.serve().await;
+    installation.until(&["submissions", "list", "--dead"], |ran| ran.out.contains("dead")).await;
+    let first = installation.sink.deliveries(1).await.remove(0);
+    installation.sink.refuse(false);
+    let none = installation.command(&["submissions", "replay", "--all-dead", "--flow", "other"]);
+    assert!(none.out.contains("0 of 1 dead deliveries are due now"), "{none:?}");
+    let later = ["submissions", "replay", "--all-dead", "--since", "2999-01-01T00:00:00Z"];
+    assert!(installation.command(&later).out.contains("0 of 1 "));
+    let new = ["submissions", "replay", "--all-dead", "--destination", "crm", "--flow", "visit", "--as-new"];
+    let replay = installation.command(&new);
+    assert_eq!((replay.code, replay.out.trim()), (0, "1 of 1 dead deliveries are due now"), "{replay:?}");
+    let second = installation.sink.deliveries(2).await.remove(1);
+    assert_ne!(first, second, "another idempotency key");
+    assert_eq!(server.terminate(Duration::from_secs(15)).await.code, 0);
+    let offline = installation.command(&["submissions", "replay", "--all-dead"]);
+    assert_eq!((offline.code, offline.out.trim()), (0, "0 of 0 dead deliveries are due now"), "{offline:?}");
+    let neither = installation.command(&["submissions", "replay"]);
+    assert_eq!(neither.code, 2);
+}
+
+#[tokio::test]
 async fn a_kept_key_is_rotated_while_the_server_runs() {
     let installation = Installation::new("any", false);
     let server = installation.serve().await;

@@ -1,6 +1,6 @@
 //! A submission goes home: accepted once, delivered to every destination, whatever they do.
 
-mod fixture;
+pub mod fixture;
 mod webhook;
 
 use std::sync::Arc;
@@ -8,7 +8,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use formgate::outbox::{
-    AcceptError, Accepted, Clock, DeliveryKey, Filter, Outcome, RetryPolicy, SubmissionId, Worker,
+    AcceptError, Accepted, BreakerPolicy, Clock, DeliveryKey, Filter, Outcome, Pace, RetryPolicy,
+    SubmissionId, Worker,
 };
 use formgate::store::{DeliveryFilter, DeliveryState, NewDelivery, Reopened, Table};
 use tokio::sync::watch;
@@ -129,7 +130,8 @@ async fn a_failing_destination_is_tried_23_times_in_a_week_with_one_key_and_can_
 
     destination.behave(Behaviour::delivers());
     assert_eq!(home.outbox.replay(key, "cli").await.expect("a replay"), Reopened::Due);
-    home.settled(sent.id, &[DeliveryState::Delivered]).await;
+    // At the next probe: the breaker is open, after a week of failures.
+    home.settled_in_time(sent.id, &[DeliveryState::Delivered]).await;
     working.stop().await;
     let last = destination.calls.lock().expect("calls").last().copied();
     assert_eq!(last, Some((sent.id, key, 1)), "a new budget, the same key");
@@ -170,7 +172,16 @@ async fn a_hanging_destination_holds_its_eight_slots_and_delays_no_other() {
         let ids = [hanging.id.clone(), well.id.clone()];
         home.outbox.accept(&submission(number), &ids, &[number; 32], vec![]).await.expect("accepted");
     }
-    let working = home.work(&[Arc::clone(&hanging), Arc::clone(&well)]);
+    // The deadlines of these attempts must not open the breaker: slots alone are looked at.
+    let pace = Pace {
+        breaker: BreakerPolicy {
+            failures_in_row: u32::MAX,
+            min_attempts: u32::MAX,
+            ..BreakerPolicy::default()
+        },
+        ..Pace::default()
+    };
+    let working = home.work_at(&[Arc::clone(&hanging), Arc::clone(&well)], pace);
     home.until(|| well.started.load(Ordering::SeqCst) == 30).await;
     home.until(|| hanging.started.load(Ordering::SeqCst) == 8).await;
     let store = &home.store;

@@ -74,7 +74,7 @@ fn its_commands_and_their_options_exist() {
     let mut seen = 0;
     for line in written.lines().filter_map(|line| line.trim().strip_prefix("formgate ")) {
         let line = line.split(['#', '&', '>']).next().unwrap_or_default();
-        let nested = line.starts_with("keys ") || line.starts_with("submissions ");
+        let nested = ["keys ", "submissions ", "destinations "].iter().any(|start| line.starts_with(start));
         let command: Vec<&str> = line.split_whitespace().take(if nested { 2 } else { 1 }).collect();
         let output = Command::new(env!("CARGO_BIN_EXE_formgate")).args(&command).arg("--help").output();
         let output = output.expect("formgate runs");

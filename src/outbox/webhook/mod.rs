@@ -87,17 +87,13 @@ impl Webhook {
     }
 }
 
-/// Standard Webhooks: 2xx is success, everything else, redirects included, is failure; 410 asks to be removed. A definite
+/// Standard Webhooks: 2xx is success, everything else, redirects included, is failure; 410 ends it for all deliveries. A definite
 /// 400 or 422 would be answered the same way for a week, so it waits for a person instead.
 fn answered(status: StatusCode, headers: &HeaderMap) -> Outcome {
     let code = Some(status.as_u16());
     match status {
         status if status.is_success() => Outcome::delivered(code),
-        StatusCode::GONE => Outcome::refused(
-            "gone",
-            code,
-            "the destination answered 410: it wants no more, remove it from the flow",
-        ),
+        StatusCode::GONE => Outcome::hold("gone", code, "it answered 410 and wants no more"),
         StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => Outcome::refused(
             "status",
             code,
@@ -138,8 +134,9 @@ mod tests {
         for status in [301, 302, 307, 308, 401, 403, 404, 408, 409, 423, 425, 429, 500, 502, 503, 504] {
             assert_eq!(verdict(status), Verdict::Retry { after_ms: None }, "{status}");
         }
-        for status in [400, 410, 422] {
+        for status in [400, 422] {
             assert!(matches!(verdict(status), Verdict::Refused { .. }), "{status}");
         }
+        assert!(matches!(verdict(410), Verdict::Hold { .. }));
     }
 }

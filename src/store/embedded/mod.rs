@@ -19,8 +19,8 @@ use tokio::sync::watch;
 use self::reader::Readers;
 use self::writer::Writer;
 use super::{
-    Backend, Batch, Delivery, DeliveryFilter, Error, Fatal, Pending, Put, QueueDepth, Record, Reopened, Scan,
-    Settlement, Table,
+    Backend, Batch, Claim, Delivery, DeliveryFilter, DeliveryState, Error, Fatal, Lane, Pending, Put,
+    QueueDepth, Record, Reopened, Scan, Settlement, Table,
 };
 
 #[cfg(feature = "faults")]
@@ -169,18 +169,8 @@ impl Backend for Embedded {
         Box::pin(self.writer.write(move |statements| statements.apply(&batch)))
     }
 
-    fn claim<'a>(
-        &'a self,
-        destination: &'a str,
-        now_ms: i64,
-        lease_ms: i64,
-        limit: u32,
-    ) -> Pending<'a, Vec<Delivery>> {
-        let destination = destination.to_owned();
-        Box::pin(
-            self.writer
-                .write(move |statements| statements.claim(&destination, now_ms, lease_ms, limit).map(Ok)),
-        )
+    fn claim_lanes(&self, claim: Claim) -> Pending<'_, Vec<Delivery>> {
+        Box::pin(self.writer.write(move |statements| statements.claim(&claim).map(Ok)))
     }
 
     fn renew(&self, key: [u8; 16], lease: u64, until_ms: i64) -> Pending<'_, ()> {
@@ -251,32 +241,50 @@ impl Backend for Embedded {
             // Each condition is either there or a tautology that names its parameter, so that the indexes can be used.
             let given =
                 |is: bool, condition: &'static str, absent: &'static str| if is { condition } else { absent };
+            // The dead are few among many and read page by page: they have an index in the order of their keys.
+            let only_dead = filter.state == Some(DeliveryState::Dead) && filter.submission.is_none();
             let mut statement = connection.prepare(&format!(
-                "SELECT {} FROM delivery WHERE {} AND {} AND {} AND {} ORDER BY key LIMIT ?5",
+                "SELECT {} FROM delivery {} WHERE {} AND {} AND {} AND {} ORDER BY key LIMIT ?5",
                 statements::DELIVERY,
+                given(only_dead, "INDEXED BY delivery_dead", ""),
                 given(filter.submission.is_some(), "submission = ?1", "?1 IS NULL"),
                 given(filter.destination.is_some(), "destination = ?2", "?2 IS NULL"),
-                given(filter.state.is_some(), "state = ?3", "?3 IS NULL"),
+                match filter.state {
+                    Some(DeliveryState::Dead) => "state = 4 AND ?3 = 4",
+                    Some(_) => "state = ?3",
+                    None => "?3 IS NULL",
+                },
                 given(cursor.is_some(), "key > ?4", "?4 IS NULL"),
             ))?;
-            let state = filter.state.map(super::DeliveryState::number);
-            statement
-                .query_map(
-                    params![filter.submission, filter.destination, state, cursor, limit],
-                    statements::delivery,
-                )?
-                .collect()
+            let state = filter.state.map(DeliveryState::number);
+            let mut rows =
+                statement.query(params![filter.submission, filter.destination, state, cursor, limit])?;
+            let mut deliveries = Vec::new();
+            while let Some(row) = rows.next()? {
+                // One that cannot be decoded must not hide the others.
+                match statements::delivery(row) {
+                    Ok(delivery) => deliveries.push(delivery),
+                    Err(error) if statements::is_damage(&error) => {
+                        tracing::warn!(%error, "a delivery cannot be decoded");
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(deliveries)
         }))
     }
 
-    fn next_due<'a>(&'a self, destination: &'a str) -> Pending<'a, Option<i64>> {
+    fn next_due<'a>(&'a self, destination: &'a str) -> Pending<'a, [Option<i64>; 3]> {
         let destination = destination.to_owned();
         Box::pin(self.readers.read(move |connection| {
-            connection.query_row(
-                "SELECT min(due_at_ms) FROM delivery WHERE destination = ?1 AND state < 2",
-                params![destination],
-                |row| row.get(0),
-            )
+            let mut statement = connection.prepare(
+                "SELECT min(due_at_ms) FROM delivery WHERE destination = ?1 AND lane = ?2 AND state < 2",
+            )?;
+            let mut next = [None; 3];
+            for (lane, next) in Lane::ALL.into_iter().zip(&mut next) {
+                *next = statement.query_row(params![destination, lane.number() as i64], |row| row.get(0))?;
+            }
+            Ok(next)
         }))
     }
 

@@ -33,6 +33,20 @@ const MIGRATIONS: &[&str] = &["
     CREATE INDEX delivery_submission ON delivery (submission);
 "];
 
+/// What was added since without taking anything away: a program that knows the migrations above and not these goes on
+/// working on the file, so they leave `user_version` alone and an upgrade can be taken back. Each is done once, by its name,
+/// also when the older program has used the file in between. Only ever append.
+const ADDITIONS: &[(&str, &str)] = &[(
+    "lanes of deliveries",
+    "
+    ALTER TABLE delivery ADD COLUMN lane INTEGER NOT NULL DEFAULT 0;
+    -- Has the columns of the one it replaces, so that the older program finds by it, too, what is open at a destination.
+    CREATE INDEX delivery_lane ON delivery (destination, lane, due_at_ms) WHERE state < 2;
+    DROP INDEX delivery_open;
+    CREATE INDEX delivery_dead ON delivery (key) WHERE state = 4;
+",
+)];
+
 /// The schema this program writes.
 pub(super) const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;
 
@@ -75,6 +89,14 @@ pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
         transaction.execute_batch(migration)?;
         transaction.pragma_update(None, "user_version", (index + 1) as i64)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.commit()?;
+    }
+    connection.execute_batch("CREATE TABLE IF NOT EXISTS addition (name TEXT PRIMARY KEY) STRICT")?;
+    for (name, addition) in ADDITIONS {
+        let transaction = connection.transaction()?;
+        if transaction.execute("INSERT OR IGNORE INTO addition (name) VALUES (?1)", [name])? == 1 {
+            transaction.execute_batch(addition)?;
+        }
         transaction.commit()?;
     }
     Ok(())

@@ -3,12 +3,13 @@
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 
 use crate::store::{
-    Batch, Delivery, DeliveryState, Error, Expectation, Put, Record, Reopened, Settlement, Verdict, Version,
+    Batch, Claim, Delivery, DeliveryState, Error, Expectation, Lane, Put, Record, Reopen, Reopened,
+    Settlement, Table, Verdict, Version,
 };
 
 /// The columns that [`delivery`] reads, in its order.
 pub(super) const DELIVERY: &str =
-    "key, submission, destination, state, due_at_ms, attempt, lease, unsettled, history";
+    "key, submission, destination, state, due_at_ms, attempt, lease, unsettled, history, lane";
 
 /// The statements of the writing connection, prepared once.
 pub(super) struct Statements<'c> {
@@ -21,7 +22,8 @@ pub(super) struct Statements<'c> {
     put: Statement<'c>,
     delete: Statement<'c>,
     begin_delivery: Statement<'c>,
-    claim: Statement<'c>,
+    due: Statement<'c>,
+    quarantine: Statement<'c>,
     lease: Statement<'c>,
     renew: Statement<'c>,
     settle: Statement<'c>,
@@ -48,10 +50,16 @@ impl<'c> Statements<'c> {
                 "INSERT INTO delivery (key, submission, destination, due_at_ms, state, attempt, lease, unsettled, history)
                  VALUES (?1, ?2, ?3, ?4, 0, 0, 0, 0, x'') ON CONFLICT (key) DO NOTHING",
             )?,
-            claim: connection.prepare(&format!(
-                "SELECT {DELIVERY}, id FROM delivery WHERE destination = ?1 AND state < 2 AND due_at_ms <= ?2
-                 ORDER BY due_at_ms, id LIMIT ?3"
+            due: connection.prepare(&format!(
+                "SELECT {DELIVERY}, id FROM delivery
+                 WHERE destination = ?1 AND lane = ?4 AND state < 2 AND due_at_ms <= ?2 ORDER BY due_at_ms, id LIMIT ?3"
             ))?,
+            // Makes a row that cannot be decoded one that can: dead, with nothing kept about it.
+            quarantine: connection.prepare(
+                "UPDATE delivery SET state = 4, due_at_ms = ?2, lane = 0, attempt = 0, lease = 0, unsettled = 0, history = x'',
+                 key = CASE length(key) WHEN 16 THEN key ELSE randomblob(16) END,
+                 submission = CASE length(submission) WHEN 16 THEN submission ELSE zeroblob(16) END WHERE id = ?1",
+            )?,
             lease: connection.prepare(
                 "UPDATE delivery SET state = 1, due_at_ms = ?2, attempt = attempt + 1, lease = lease + 1,
                  unsettled = unsettled + 1 WHERE id = ?1",
@@ -59,12 +67,14 @@ impl<'c> Statements<'c> {
             renew: connection
                 .prepare("UPDATE delivery SET due_at_ms = ?3 WHERE key = ?1 AND state = 1 AND lease = ?2")?,
             settle: connection.prepare(
-                "UPDATE delivery SET state = ?3, due_at_ms = ?4, history = ?5, unsettled = 0
+                "UPDATE delivery SET state = ?3, due_at_ms = ?4, history = ?5, unsettled = 0,
+                 lane = max(lane, ?6), attempt = max(attempt - ?7, 0)
                  WHERE key = ?1 AND state = 1 AND lease = ?2",
             )?,
             state: connection.prepare("SELECT state FROM delivery WHERE key = ?1")?,
             reopen: connection.prepare(
-                "UPDATE delivery SET state = 0, due_at_ms = ?2, attempt = 0, unsettled = 0 WHERE key = ?1 AND state = 4",
+                "UPDATE delivery SET state = 0, due_at_ms = ?2, attempt = 0, unsettled = 0, key = ?3, lane = ?4
+                 WHERE key = ?1 AND state = 4",
             )?,
             clamp_due: connection.prepare("UPDATE delivery SET due_at_ms = ?1 WHERE state < 2 AND due_at_ms > ?1")?,
             purge_expired: connection.prepare(
@@ -126,7 +136,15 @@ impl<'c> Statements<'c> {
                 delivery.due_at_ms
             ])?;
         }
+        for reopen in &batch.reopens {
+            self.reopen_one(reopen)?;
+        }
         Ok(Ok(()))
+    }
+
+    fn reopen_one(&mut self, reopen: &Reopen) -> rusqlite::Result<()> {
+        let Reopen { key, new_key, due_at_ms, lane } = reopen;
+        self.reopen.execute(params![key, due_at_ms, new_key, lane.number() as i64]).map(drop)
     }
 
     fn put_all(&mut self, puts: &[Put]) -> rusqlite::Result<()> {
@@ -136,29 +154,54 @@ impl<'c> Statements<'c> {
         Ok(())
     }
 
-    pub(super) fn claim(
-        &mut self,
-        destination: &str,
-        now_ms: i64,
-        lease_ms: i64,
-        limit: u32,
-    ) -> rusqlite::Result<Vec<Delivery>> {
-        let until_ms = now_ms.saturating_add(lease_ms);
-        let due = self
-            .claim
-            .query_map(params![destination, now_ms, limit], |row| {
-                Ok((delivery(row)?, row.get::<_, i64>(9)?))
-            })?
-            .collect::<rusqlite::Result<Vec<_>>>()?;
-        let mut claimed = Vec::with_capacity(due.len());
-        for (mut delivery, id) in due {
-            self.lease.execute(params![id, until_ms])?;
-            delivery.state = DeliveryState::Leased;
-            delivery.due_at_ms = until_ms;
-            delivery.attempt = delivery.attempt.saturating_add(1);
-            delivery.lease = delivery.lease.saturating_add(1);
-            delivery.unsettled = delivery.unsettled.saturating_add(1);
-            claimed.push(delivery);
+    pub(super) fn claim(&mut self, claim: &Claim) -> rusqlite::Result<Vec<Delivery>> {
+        let paused = params![Table::Pause.number(), claim.destination.as_bytes()];
+        let mut claimed = Vec::new();
+        if self.get.exists(paused)? {
+            return Ok(claimed);
+        }
+        let until_ms = claim.now_ms.saturating_add(claim.lease_ms);
+        let mut taken = [0_u32; 3];
+        // First what each lane has for itself, then what is left over.
+        let shares = Lane::ALL.into_iter().zip(claim.shares);
+        for (lane, at_most) in shares.chain(Lane::ALL.map(|lane| (lane, u32::MAX))) {
+            let mut left = claim.room(lane, taken).min(at_most);
+            while left > 0 {
+                let due = self
+                    .due
+                    .query_map(params![claim.destination, claim.now_ms, left, lane.number() as i64], |row| {
+                        Ok((row.get::<_, i64>(10)?, delivery(row)))
+                    })?
+                    .collect::<rusqlite::Result<Vec<_>>>()?;
+                let mut damaged = false;
+                for (id, delivery) in due {
+                    let mut delivery = match delivery {
+                        Ok(delivery) => delivery,
+                        Err(error) if is_damage(&error) => {
+                            tracing::error!(destination.id = claim.destination, %error, "a delivery was quarantined");
+                            self.quarantine.execute(params![id, claim.now_ms])?;
+                            damaged = true;
+                            continue;
+                        }
+                        Err(error) => return Err(error),
+                    };
+                    self.lease.execute(params![id, until_ms])?;
+                    delivery.state = DeliveryState::Leased;
+                    delivery.due_at_ms = until_ms;
+                    delivery.attempt = delivery.attempt.saturating_add(1);
+                    delivery.lease = delivery.lease.saturating_add(1);
+                    delivery.unsettled = delivery.unsettled.saturating_add(1);
+                    claimed.push(delivery);
+                    left -= 1;
+                    if let Some(taken) = taken.get_mut(lane.number()) {
+                        *taken += 1;
+                    }
+                }
+                // Those behind the damaged ones have their turn at once.
+                if !damaged {
+                    break;
+                }
+            }
         }
         Ok(claimed)
     }
@@ -179,13 +222,22 @@ impl<'c> Statements<'c> {
         lease: u64,
         settlement: &Settlement,
     ) -> rusqlite::Result<Result<(), Error>> {
-        let (state, at_ms) = match settlement.verdict {
-            Verdict::Delivered { at_ms } => (DeliveryState::Delivered, at_ms),
-            Verdict::Retry { due_at_ms } => (DeliveryState::Due, due_at_ms),
-            Verdict::Dead { at_ms } => (DeliveryState::Dead, at_ms),
+        let first = Lane::First;
+        let (state, at_ms, lane, given_back) = match settlement.verdict {
+            Verdict::Delivered { at_ms } => (DeliveryState::Delivered, at_ms, first, 0),
+            Verdict::Retry { due_at_ms } => (DeliveryState::Due, due_at_ms, Lane::Retry, 0),
+            Verdict::Release { due_at_ms } => (DeliveryState::Due, due_at_ms, first, 1),
+            Verdict::Dead { at_ms } => (DeliveryState::Dead, at_ms, first, 0),
         };
-        let changed =
-            self.settle.execute(params![key, signed(lease), state.number(), at_ms, settlement.history])?;
+        let changed = self.settle.execute(params![
+            key,
+            signed(lease),
+            state.number(),
+            at_ms,
+            settlement.history,
+            lane.number() as i64,
+            given_back
+        ])?;
         if changed != 1 {
             return Ok(Err(Error::StaleLease));
         }
@@ -203,7 +255,7 @@ impl<'c> Statements<'c> {
         Ok(match state {
             None => Reopened::Unknown,
             Some(DeliveryState::Dead) => {
-                self.reopen.execute(params![key, due_at_ms])?;
+                self.reopen_one(&Reopen { key, new_key: key, due_at_ms, lane: Lane::First })?;
                 self.put_all(puts)?;
                 Reopened::Due
             }
@@ -237,7 +289,20 @@ pub(super) fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
         lease: row.get::<_, i64>(6)?.unsigned_abs(),
         unsettled: row.get(7)?,
         history: row.get(8)?,
+        lane: lane(row, 9)?,
     })
+}
+
+/// Whether a row was read, but is none of ours: damage of that row and not of the file.
+pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType};
+    matches!(error, FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..))
+}
+
+fn lane(row: &Row<'_>, column: usize) -> rusqlite::Result<Lane> {
+    let number: i64 = row.get(column)?;
+    let lane = usize::try_from(number).ok().and_then(|number| Lane::ALL.get(number).copied());
+    lane.ok_or(rusqlite::Error::IntegralValueOutOfRange(column, number))
 }
 
 fn state(row: &Row<'_>, column: usize) -> rusqlite::Result<DeliveryState> {

@@ -61,8 +61,11 @@ impl Sink {
         let handler = move |request: Request| {
             let key = request.header("webhook-id").unwrap_or_default().to_owned();
             seen.lock().expect("no panic under the lock").push(key);
-            let status =
-                if refusing.load(Ordering::SeqCst) { StatusCode::GONE } else { StatusCode::NO_CONTENT };
+            let status = if refusing.load(Ordering::SeqCst) {
+                StatusCode::UNPROCESSABLE_ENTITY
+            } else {
+                StatusCode::NO_CONTENT
+            };
             async move { Response::empty(status) }
         };
         let (stop, stopped) = watch::channel(false);
@@ -82,7 +85,7 @@ impl Sink {
         Sink { keys, refuses, address: told.recv().expect("an address"), _stop: stop }
     }
 
-    /// From now on it answers 410 to everything, or no longer.
+    /// From now on it answers 422 to everything, or no longer.
     pub fn refuse(&self, refuse: bool) {
         self.refuses.store(refuse, Ordering::SeqCst);
     }

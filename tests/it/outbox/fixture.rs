@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use formgate::outbox::{
     Answer, Attempting, Call, Clock, Contact, DeliveryKey, DeliveryView, Destination, DestinationId, Form,
-    Outbox, Outcome, RetryPolicy, SealBody, Sleep, Submission, SubmissionId, Unsealable, Worker,
+    Outbox, Outcome, Pace, RetryPolicy, SealBody, Sleep, Submission, SubmissionId, Unsealable, Worker,
 };
 use formgate::store::{DeliveryState, Options, Store};
 use serde_json::json;
@@ -63,6 +63,8 @@ pub enum Behaviour {
     Hangs,
     PanicsOn(SubmissionId),
     WaitsFor(watch::Receiver<bool>),
+    /// Delivers after a time on the test's clock.
+    Takes(Arc<ManualClock>, i64),
 }
 
 impl Behaviour {
@@ -103,6 +105,11 @@ impl Destination for Puppet {
                 Behaviour::Hangs => std::future::pending().await,
                 Behaviour::PanicsOn(id) if id == call.submission.id => panic!("poison, as the test wants it"),
                 Behaviour::PanicsOn(_) => Outcome::delivered(None),
+                Behaviour::Takes(clock, ms) => {
+                    let until_ms = clock.now_ms() + ms;
+                    clock.sleep_until_ms(until_ms).await;
+                    Outcome::delivered(None)
+                }
                 Behaviour::WaitsFor(mut released) => {
                     drop(released.wait_for(|released| *released).await);
                     Outcome::delivered(None)
@@ -171,9 +178,15 @@ impl Home {
     }
 
     pub fn work<D: Destination + 'static>(&self, destinations: &[Arc<D>]) -> Working {
-        let destinations =
-            destinations.iter().map(|destination| Arc::clone(destination) as Arc<dyn Destination>);
-        let worker = Worker::new(self.outbox.clone(), destinations.collect(), RetryPolicy::default());
+        self.work_at(destinations, Pace::default())
+    }
+
+    pub fn work_at<D: Destination + 'static>(&self, destinations: &[Arc<D>], pace: Pace) -> Working {
+        let all = destinations.iter().map(|destination| Arc::clone(destination) as Arc<dyn Destination>);
+        let worker = Worker::new(self.outbox.clone(), all.collect(), RetryPolicy::default());
+        let worker = destinations
+            .iter()
+            .fold(worker, |worker, destination| worker.pacing(destination.id().clone(), pace));
         let (shutdown, stop) = watch::channel(false);
         Working { shutdown, worker: tokio::spawn(worker.run(stop)) }
     }
@@ -266,6 +279,13 @@ impl SubmissionExt for Submission {
 pub fn answer(key: &str, question: &str, kind: &str, value: serde_json::Value, text: &str) -> Answer {
     let [key, question, kind, text] = [key, question, kind, text].map(str::to_owned);
     Answer { key, question, kind, value, text, other: None }
+}
+
+/// One of many: `submission` has a number for each of 256 only.
+pub fn one_of_many(number: u32) -> Submission {
+    let mut bytes = [3; 16];
+    bytes[..4].copy_from_slice(&number.to_be_bytes());
+    Submission { id: SubmissionId::new(Uuid::new_v8(bytes)), ..submission(0) }
 }
 
 pub fn submission(number: u8) -> Submission {

@@ -96,12 +96,12 @@ async fn a_webhook_is_a_signed_post_under_its_idempotency_key() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_a_failure_and_410_is_final() {
+async fn a_redirect_is_a_failure_and_410_ends_it_for_all_deliveries() {
     let (moved, _) =
         deliver(Shape::Full, "HTTP/1.1 307 Away\r\nlocation: /x\r\ncontent-length: 0\r\n\r\n").await;
     assert_eq!(moved, Outcome::retry("status", Some(307), None));
     let (gone, _) = deliver(Shape::Full, "HTTP/1.1 410 Gone\r\ncontent-length: 0\r\n\r\n").await;
-    assert!(matches!(gone.verdict, Verdict::Refused { .. }));
+    assert!(matches!(gone.verdict, Verdict::Hold { .. }));
     let busy = "HTTP/1.1 429 Slow\r\nretry-after: 17\r\ncontent-length: 0\r\n\r\n";
     assert_eq!(deliver(Shape::Full, busy).await.0, Outcome::retry("status", Some(429), Some(17_000)));
     let (cut, _) = deliver(Shape::Full, "HTTP/1.1 200").await;

@@ -1,7 +1,8 @@
-//! Brings submissions home: claims what is due, attempts it under a lease, settles it.
+//! One attempt: under a lease that is kept, up to a deadline, and settled whatever happens.
 //!
-//! Each destination has its own lane with its own slots, so one that hangs or fails does not delay another. The worker
-//! decides nothing about an answer: the destination gives an [`Outcome`], [`RetryPolicy`] the next time.
+//! Invariant: an attempt is counted when its delivery is claimed and given back only where the destination had no part in
+//! its end, so a delivery that kills the process is found out: after three panics, or eleven claims in a row that nobody
+//! settled, it is quarantined. That is a dead delivery with its reason: it holds up nobody and can be replayed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,185 +11,66 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::destination::{Call, Destination, Outcome, Verdict};
-use super::history::{Attempt, History};
-use super::ids::{DeliveryKey, SubmissionId};
-use super::retry::{Decision, RetryPolicy};
-use super::{Error, Outbox};
+use super::lane::{BUSY_PAUSE, DestinationLane, LEASE_MS};
+use super::raised;
 use crate::audit;
+use crate::outbox::Error;
+use crate::outbox::breaker::Sign;
+use crate::outbox::destination::{Call, Outcome, Verdict};
+use crate::outbox::history::{Attempt, History};
+use crate::outbox::ids::{DeliveryKey, SubmissionId};
+use crate::outbox::retry::Decision;
 use crate::store::{self, Delivery, Settlement};
-use crate::telemetry::{DeliveryOutcome, Metrics};
+use crate::telemetry::DeliveryOutcome;
 
-/// Attempts of one destination at one time.
-const MAX_IN_FLIGHT: usize = 8;
-const LEASE_MS: i64 = 60_000;
 const RENEW_MS: i64 = 20_000;
 const ATTEMPT_DEADLINE_MS: i64 = 30_000;
-/// The longest a lane sleeps without looking.
-const MAX_SLEEP_MS: i64 = 60_000;
-/// How often expired records are deleted, and how many at a time.
-const PURGE_EVERY_MS: i64 = 60_000;
-const PURGE_LIMIT: u32 = 1_000;
-/// What is under way at a shutdown has so long to end.
-const DRAIN_MS: i64 = 10_000;
 /// How long an outcome is tried to be recorded; longer than any lease would be for nothing.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(30);
-/// How long a busy store is given before it is asked again.
-const BUSY_PAUSE: Duration = Duration::from_millis(100);
+/// When a delivery is tried again whose submission could not be read just now.
+const UNREAD_PAUSE_MS: i64 = 1_000;
 /// An attempt that panics this often is poison.
 const MAX_CRASHES: u32 = 3;
 /// So is one during which the process died, but most of those were in flight by chance: it takes more of them.
 const MAX_UNSETTLED: u32 = 10;
 
-/// The worker of all destinations.
-pub struct Worker {
-    outbox: Outbox,
-    destinations: Vec<Arc<dyn Destination>>,
-    policy: RetryPolicy,
-    metrics: Metrics,
+/// What an attempt has taught about its destination.
+pub(super) struct Report {
+    pub(super) sign: Sign,
+    /// The destination asks us to slow down, for so long if it says.
+    pub(super) slow_down: Option<Option<i64>>,
 }
 
-impl Worker {
-    /// A worker for these destinations.
-    #[must_use]
-    pub fn new(outbox: Outbox, destinations: Vec<Arc<dyn Destination>>, policy: RetryPolicy) -> Self {
-        Self { outbox, destinations, policy, metrics: Metrics::new() }
-    }
+impl Report {
+    const NOTHING: Self = Self { sign: Sign::Nothing, slow_down: None };
 
-    /// Counts attempts in these metrics.
-    #[must_use]
-    pub fn counting(mut self, metrics: Metrics) -> Self {
-        self.metrics = metrics;
-        self
-    }
-
-    /// Works until `shutdown` becomes true or the store stops. Then what is under way has 10 s to end; what has not ended
-    /// by then is given back. Not cancel safe: dropping the future leaves leases that end by themselves.
-    pub async fn run(self, shutdown: watch::Receiver<bool>) {
-        let latest_ms = self.outbox.clock.now_ms().saturating_add(RetryPolicy::MAX_WAIT_MS);
-        match self.outbox.store.clamp_due(latest_ms).await {
-            Ok(0) => {}
-            Ok(deliveries) => tracing::warn!(deliveries, "due times too far ahead were brought back"),
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "due times could not be checked")
-            }
-        }
-        let mut lanes = JoinSet::new();
-        lanes.spawn(purge(self.outbox.clone(), shutdown.clone()));
-        for destination in self.destinations {
-            let lane = Lane {
-                outbox: self.outbox.clone(),
-                destination,
-                policy: self.policy,
-                metrics: self.metrics.clone(),
-            };
-            lanes.spawn(lane.run(shutdown.clone()));
-        }
-        while let Some(ended) = lanes.join_next().await {
-            if let Err(error) = ended {
-                tracing::error!(error = &error as &dyn std::error::Error, "a lane of the outbox crashed");
-            }
-        }
-    }
-}
-
-/// Waits until the flag is raised, or whoever could raise it is gone.
-async fn raised(flag: &mut watch::Receiver<bool>) {
-    // The guard inside the result must not live across an await of the caller.
-    drop(flag.wait_for(|raised| *raised).await);
-}
-
-/// Deletes kept replies whose day is over.
-async fn purge(outbox: Outbox, mut shutdown: watch::Receiver<bool>) {
-    loop {
-        let now_ms = outbox.clock.now_ms();
-        match outbox.store.purge_expired(now_ms, PURGE_LIMIT).await {
-            Ok(deleted) if deleted == u64::from(PURGE_LIMIT) => continue,
-            Ok(_) | Err(store::Error::Busy) => {}
-            Err(_stopped) => return,
-        }
-        tokio::select! {
-            () = raised(&mut shutdown) => return,
-            () = outbox.clock.sleep_until_ms(now_ms.saturating_add(PURGE_EVERY_MS)) => {}
-        }
-    }
-}
-
-/// The work for one destination.
-#[derive(Clone)]
-struct Lane {
-    outbox: Outbox,
-    destination: Arc<dyn Destination>,
-    policy: RetryPolicy,
-    metrics: Metrics,
-}
-
-impl Lane {
-    async fn run(self, mut shutdown: watch::Receiver<bool>) {
-        let mut wake = self.outbox.wake.subscribe();
-        let (abandon, abandoned) = watch::channel(false);
-        let mut in_flight = JoinSet::new();
-        while !*shutdown.borrow() {
-            // Before the claim, so that what is accepted during it wakes the lane again.
-            wake.mark_unchanged();
-            let wake_at_ms = match self.fill(&mut in_flight, &abandoned).await {
-                Ok(wake_at_ms) => wake_at_ms,
-                Err(store::Error::Busy) => {
-                    tokio::time::sleep(BUSY_PAUSE).await;
-                    continue;
+    fn of(ended: &Ended) -> Self {
+        let Ended::Outcome(outcome) = ended else { return Self::NOTHING };
+        match outcome.verdict {
+            Verdict::Delivered => Self { sign: Sign::Well, slow_down: None },
+            Verdict::Retry { after_ms } => {
+                let too_many = outcome.status == Some(429);
+                let asks = too_many || outcome.status == Some(503) && after_ms.is_some();
+                Self {
+                    sign: if asks { Sign::Busy } else { Sign::Failed },
+                    slow_down: (too_many || after_ms.is_some()).then_some(after_ms),
                 }
-                Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "a lane of the outbox stops");
-                    break;
-                }
-            };
-            let room = in_flight.len() < MAX_IN_FLIGHT;
-            tokio::select! {
-                () = raised(&mut shutdown) => break,
-                Some(_) = in_flight.join_next() => while in_flight.try_join_next().is_some() {},
-                _ = wake.changed(), if room => {}
-                () = self.outbox.clock.sleep_until_ms(wake_at_ms), if room => {}
             }
+            // A refusal that came without an answer is our own, and says nothing of the destination.
+            Verdict::Refused { .. } | Verdict::Hold { .. } if outcome.status.is_some() => {
+                Self { sign: Sign::Refused, slow_down: None }
+            }
+            Verdict::Refused { .. } | Verdict::Hold { .. } => Self::NOTHING,
         }
-        let give_up = self.outbox.clock.sleep_until_ms(self.outbox.clock.now_ms().saturating_add(DRAIN_MS));
-        let drained = async { while in_flight.join_next().await.is_some() {} };
-        tokio::select! {
-            () = drained => return,
-            () = give_up => { abandon.send_replace(true); }
-        }
-        while in_flight.join_next().await.is_some() {}
     }
+}
 
-    /// Claims what is due into the free slots; says when to look again.
-    async fn fill(
-        &self,
-        in_flight: &mut JoinSet<()>,
-        abandoned: &watch::Receiver<bool>,
-    ) -> Result<i64, store::Error> {
-        let destination = self.destination.id().as_str();
-        let now_ms = self.outbox.clock.now_ms();
-        let room = u32::try_from(MAX_IN_FLIGHT.saturating_sub(in_flight.len())).unwrap_or(0);
-        let latest_ms = now_ms.saturating_add(MAX_SLEEP_MS);
-        if room == 0 {
-            return Ok(latest_ms);
-        }
-        let claimed = self.outbox.store.claim(destination, now_ms, LEASE_MS, room).await?;
-        let filled = claimed.len() >= room as usize;
-        for delivery in claimed {
-            in_flight.spawn(self.clone().attempt(delivery, abandoned.clone()));
-        }
-        if filled {
-            // The first slot that gets free is the next reason to look.
-            return Ok(latest_ms);
-        }
-        let next_due_ms = self.outbox.store.next_due(destination).await?;
-        Ok(next_due_ms.map_or(latest_ms, |due_ms| due_ms.min(latest_ms)))
-    }
-
-    async fn attempt(self, delivery: Delivery, abandoned: watch::Receiver<bool>) {
+impl DestinationLane {
+    pub(super) async fn attempt(self, delivery: Delivery, abandoned: watch::Receiver<bool>) -> Report {
         let started_ms = self.outbox.clock.now_ms();
         let started = Instant::now();
-        let Some(ended) = self.deliver(&delivery, abandoned).await else { return };
+        let Some(ended) = self.deliver(&delivery, abandoned).await else { return Report::NOTHING };
+        let report = Report::of(&ended);
         let took_ms = u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
         let (class, status) = ended.labels();
         let mut history = History::from_bytes(&delivery.history);
@@ -209,20 +91,29 @@ impl Lane {
             took_ms,
             "attempted a delivery"
         );
-        let refused = matches!(&ended, Ended::Outcome(Outcome { verdict: Verdict::Refused { .. }, .. }));
-        let abandoned = matches!(ended, Ended::Abandoned);
+        let counted = match &ended {
+            Ended::Outcome(Outcome { verdict: Verdict::Refused { .. }, .. }) => DeliveryOutcome::Refused,
+            Ended::Crash | Ended::Poison => DeliveryOutcome::Quarantined,
+            _ => DeliveryOutcome::Dead,
+        };
+        if let Ended::Outcome(Outcome { verdict: Verdict::Hold { reason }, .. }) = &ended
+            && let Err(error) = self.outbox.pause(self.destination.id(), "outbox", Some(reason)).await
+        {
+            // The delivery is given back all the same; the next one asks again.
+            tracing::warn!(error = &error as &dyn std::error::Error, "a destination could not be paused");
+        }
         let settlement = self.settlement(&delivery, ended, history);
         let counted = match settlement.verdict {
             store::Verdict::Delivered { .. } => Some(DeliveryOutcome::Delivered),
-            store::Verdict::Dead { .. } if refused => Some(DeliveryOutcome::Refused),
-            store::Verdict::Dead { .. } => Some(DeliveryOutcome::Dead),
-            store::Verdict::Retry { .. } if abandoned => None,
+            store::Verdict::Dead { .. } => Some(counted),
             store::Verdict::Retry { .. } => Some(DeliveryOutcome::Retry),
+            store::Verdict::Release { .. } => None,
         };
         if let Some(outcome) = counted {
             self.metrics.delivery(&delivery.destination, outcome);
         }
         self.settle(&delivery, settlement).await;
+        report
     }
 
     /// Runs the attempt and keeps its lease. `None` if the lease or the store was lost: then there is nothing to settle.
@@ -237,7 +128,7 @@ impl Lane {
                 return Some(Ended::Outcome(Outcome::refused("gone", None, "the submission was deleted")));
             }
             Err(Error::Unreadable { .. }) => return Some(Ended::Poison),
-            Err(Error::Store(_)) => return Some(Ended::Abandoned),
+            Err(Error::Store(_)) => return Some(Ended::Abandoned { wait_ms: UNREAD_PAUSE_MS }),
         };
         let completed_at_ms = submission.completed_at_ms;
         let (destination, key, attempt) =
@@ -265,12 +156,13 @@ impl Lane {
                     Some(Err(_)) | None => Ended::Crash,
                 }),
                 () = &mut overdue => return Some(Ended::Outcome(Outcome::retry("deadline", None, None))),
-                () = raised(&mut abandoned) => return Some(Ended::Abandoned),
+                () = raised(&mut abandoned) => return Some(Ended::Abandoned { wait_ms: 0 }),
                 () = self.outbox.clock.sleep_until_ms(now_ms.saturating_add(RENEW_MS)) => {
                     let until_ms = self.outbox.clock.now_ms().saturating_add(LEASE_MS);
                     match self.outbox.store.renew(delivery.key, delivery.lease, until_ms).await {
                         Ok(()) | Err(store::Error::Busy) => {}
                         Err(error) => {
+                            self.count_if_stale(&error);
                             let error = &error as &dyn std::error::Error;
                             tracing::warn!(delivery.key = %key, error, "an attempt was given up with its lease");
                             return None;
@@ -288,8 +180,12 @@ impl Lane {
                 let verdict = store::Verdict::Delivered { at_ms: now_ms };
                 return Settlement { verdict, history: history.to_bytes(), puts: vec![] };
             }
-            Ended::Abandoned => {
-                let verdict = store::Verdict::Retry { due_at_ms: now_ms };
+            Ended::Outcome(Outcome { verdict: Verdict::Hold { .. }, .. }) => {
+                let verdict = store::Verdict::Release { due_at_ms: now_ms };
+                return Settlement { verdict, history: history.to_bytes(), puts: vec![] };
+            }
+            Ended::Abandoned { wait_ms } => {
+                let verdict = store::Verdict::Release { due_at_ms: now_ms.saturating_add(wait_ms) };
                 return Settlement { verdict, history: history.to_bytes(), puts: vec![] };
             }
             Ended::Outcome(Outcome { verdict: Verdict::Refused { reason }, .. }) => {
@@ -323,13 +219,19 @@ impl Lane {
                 (after_ms, "its attempts are used up")
             }
         };
-        match self.policy.next(delivery.attempt, retry_after_ms, rand::random()) {
+        match self.pace.retry.next(delivery.attempt, retry_after_ms, rand::random()) {
             Decision::RetryIn { wait_ms } => Settlement {
                 verdict: store::Verdict::Retry { due_at_ms: now_ms.saturating_add(wait_ms) },
                 history: history.to_bytes(),
                 puts: vec![],
             },
             Decision::Dead => dead(delivery, now_ms, history, exhausted.into(), "exhausted"),
+        }
+    }
+
+    fn count_if_stale(&self, error: &store::Error) {
+        if matches!(error, store::Error::StaleLease) {
+            self.metrics.stale_lease();
         }
     }
 
@@ -341,6 +243,7 @@ impl Lane {
                 Ok(()) => return,
                 Err(store::Error::Busy) if Instant::now() < give_up => tokio::time::sleep(BUSY_PAUSE).await,
                 Err(error) => {
+                    self.count_if_stale(&error);
                     let key = DeliveryKey::from_bytes(delivery.key);
                     let error = &error as &dyn std::error::Error;
                     tracing::warn!(delivery.key = %key, error, "the outcome of an attempt was not recorded");
@@ -358,8 +261,10 @@ enum Ended {
     Crash,
     /// It must not be attempted.
     Poison,
-    /// The process ends, or the submission could not be read just now.
-    Abandoned,
+    /// The process ends, or the submission could not be read just now: that attempt does not count.
+    Abandoned {
+        wait_ms: i64,
+    },
 }
 
 impl Ended {
@@ -368,7 +273,7 @@ impl Ended {
             Self::Outcome(outcome) => (outcome.class, outcome.status),
             Self::Crash => ("panic", None),
             Self::Poison => ("quarantined", None),
-            Self::Abandoned => ("abandoned", None),
+            Self::Abandoned { .. } => ("abandoned", None),
         }
     }
 }

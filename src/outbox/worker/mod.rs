@@ -1,0 +1,145 @@
+//! Brings submissions home: claims what is due, attempts it under a lease, settles it.
+//!
+//! Each destination has its own lane with its own slots, so one that hangs or fails does not delay another. The worker
+//! decides nothing about an answer: the destination gives an [`Outcome`](super::Outcome), [`RetryPolicy`] the next time, and
+//! the breaker, the bucket and the shares say how many attempts may begin.
+
+mod attempt;
+mod lane;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use self::lane::DestinationLane;
+use super::Outbox;
+use super::breaker::BreakerPolicy;
+use super::bucket::Rate;
+use super::destination::Destination;
+use super::ids::DestinationId;
+use super::retry::RetryPolicy;
+use crate::store;
+use crate::telemetry::Metrics;
+
+/// Attempts of all destinations at one time.
+const MAX_IN_FLIGHT: usize = 256;
+/// How often expired records are deleted, and how many at a time.
+const PURGE_EVERY_MS: i64 = 60_000;
+const PURGE_LIMIT: u32 = 1_000;
+
+/// How a destination is sent to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pace {
+    /// When what has failed is attempted again.
+    pub retry: RetryPolicy,
+    /// When it is left alone for a while.
+    pub breaker: BreakerPolicy,
+    /// How fast; as fast as it answers if there is no rate.
+    pub rate: Option<Rate>,
+}
+
+/// The worker of all destinations.
+pub struct Worker {
+    outbox: Outbox,
+    destinations: Vec<Arc<dyn Destination>>,
+    usual: Pace,
+    paces: HashMap<DestinationId, Pace>,
+    metrics: Metrics,
+}
+
+impl Worker {
+    /// A worker for these destinations.
+    #[must_use]
+    pub fn new(outbox: Outbox, destinations: Vec<Arc<dyn Destination>>, policy: RetryPolicy) -> Self {
+        let usual = Pace { retry: policy, ..Pace::default() };
+        Self { outbox, destinations, usual, paces: HashMap::new(), metrics: Metrics::new() }
+    }
+
+    /// Sends to one destination at its own pace.
+    #[must_use]
+    pub fn pacing(mut self, destination: DestinationId, pace: Pace) -> Self {
+        self.paces.insert(destination, pace);
+        self
+    }
+
+    /// Counts attempts in these metrics.
+    #[must_use]
+    pub fn counting(mut self, metrics: Metrics) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
+    /// Works until `shutdown` becomes true or the store stops. Then what is under way has 10 s to end; what has not ended
+    /// by then is given back. Not cancel safe: dropping the future leaves leases that end by themselves.
+    pub async fn run(self, shutdown: watch::Receiver<bool>) {
+        let latest_ms = self.outbox.clock.now_ms().saturating_add(RetryPolicy::MAX_WAIT_MS);
+        match self.outbox.store.clamp_due(latest_ms).await {
+            Ok(0) => {}
+            Ok(deliveries) => tracing::warn!(deliveries, "due times too far ahead were brought back"),
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "due times could not be checked")
+            }
+        }
+        let slots = Arc::new(Semaphore::new(MAX_IN_FLIGHT));
+        let mut lanes = JoinSet::new();
+        lanes.spawn(purge(self.outbox.clone(), shutdown.clone()));
+        lanes.spawn(go_on(self.outbox.clone(), shutdown.clone()));
+        for destination in self.destinations {
+            let pace = self.paces.get(destination.id()).copied().unwrap_or(self.usual);
+            let lane = DestinationLane {
+                outbox: self.outbox.clone(),
+                destination,
+                pace,
+                metrics: self.metrics.clone(),
+                slots: Arc::clone(&slots),
+            };
+            lanes.spawn(lane.run(shutdown.clone()));
+        }
+        while let Some(ended) = lanes.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(error = &error as &dyn std::error::Error, "a lane of the outbox crashed");
+            }
+        }
+    }
+}
+
+/// Waits until the flag is raised, or whoever could raise it is gone.
+async fn raised(flag: &mut watch::Receiver<bool>) {
+    // The guard inside the result must not live across an await of the caller.
+    drop(flag.wait_for(|raised| *raised).await);
+}
+
+/// Deletes kept replies whose day is over.
+async fn purge(outbox: Outbox, mut shutdown: watch::Receiver<bool>) {
+    loop {
+        let now_ms = outbox.clock.now_ms();
+        match outbox.store.purge_expired(now_ms, PURGE_LIMIT).await {
+            Ok(deleted) if deleted == u64::from(PURGE_LIMIT) => continue,
+            Ok(_) | Err(store::Error::Busy) => {}
+            Err(_stopped) => return,
+        }
+        tokio::select! {
+            () = raised(&mut shutdown) => return,
+            () = outbox.clock.sleep_until_ms(now_ms.saturating_add(PURGE_EVERY_MS)) => {}
+        }
+    }
+}
+
+/// Ends the replays that an earlier process had begun.
+async fn go_on(outbox: Outbox, mut shutdown: watch::Receiver<bool>) {
+    let working = async {
+        for id in outbox.unfinished_replays().await? {
+            tracing::info!(replay.id = %id, "going on with a replay that was cut off");
+            outbox.run_replay(id, |_| {}).await?;
+        }
+        Ok::<_, super::Error>(())
+    };
+    tokio::select! {
+        () = raised(&mut shutdown) => {}
+        result = working => if let Err(error) = result {
+            tracing::error!(error = &error as &dyn std::error::Error, "a replay cannot go on");
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The state machine of deliveries (reliability notes 2.4) as a pure model: what every store must do, and nothing of how.
+//!
+//! `due(t) → leased(n, until) → delivered | due(t') | dead`, `dead → due` by a replay under the same key or a new one, and a
+//! pause under which nothing is claimed. Every transition out of a lease names its number; a stale one changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use formgate::store::{
+    Claim, Delivery, DeliveryState, Lane, NewDelivery, Reopen, Reopened, Settlement, Verdict,
+};
+
+/// The deliveries by key, each with the order in which it was begun.
+#[derive(Default)]
+pub struct Model {
+    deliveries: BTreeMap<[u8; 16], (usize, Delivery)>,
+    begun: usize,
+    paused: BTreeSet<String>,
+}
+
+pub fn is_open(delivery: &Delivery) -> bool {
+    matches!(delivery.state, DeliveryState::Due | DeliveryState::Leased)
+}
+
+impl Model {
+    pub fn begin(&mut self, new: &NewDelivery) {
+        let order = self.begun;
+        self.begun += 1;
+        self.deliveries.entry(new.key).or_insert_with(|| {
+            let delivery = Delivery {
+                key: new.key,
+                submission: new.submission,
+                destination: new.destination.clone(),
+                state: DeliveryState::Due,
+                lane: Lane::First,
+                due_at_ms: new.due_at_ms,
+                attempt: 0,
+                lease: 0,
+                unsettled: 0,
+                history: vec![],
+            };
+            (order, delivery)
+        });
+    }
+
+    pub fn claim(&mut self, claim: &Claim) -> Vec<Delivery> {
+        let mut claimed = vec![];
+        if self.paused.contains(&claim.destination) {
+            return claimed;
+        }
+        let mut taken = [0_u32; 3];
+        for at_most in [claim.shares, [u32::MAX; 3]] {
+            for (number, lane) in Lane::ALL.into_iter().enumerate() {
+                // A limit is for a lane and all behind it, so the tightest of this one's and those before it counts.
+                let room = (0..=number).map(|first| claim.limits[first] - taken[first..].iter().sum::<u32>());
+                let most = room.min().expect("a limit").min(at_most[number]) as usize;
+                let mut due: Vec<_> = self
+                    .deliveries
+                    .values_mut()
+                    .filter(|(_, delivery)| delivery.destination == claim.destination && is_open(delivery))
+                    .filter(|(_, delivery)| delivery.due_at_ms <= claim.now_ms && delivery.lane == lane)
+                    .collect();
+                due.sort_by_key(|(order, delivery)| (delivery.due_at_ms, *order));
+                for (_, delivery) in due.into_iter().take(most) {
+                    delivery.state = DeliveryState::Leased;
+                    delivery.due_at_ms = claim.now_ms + claim.lease_ms;
+                    delivery.attempt += 1;
+                    delivery.lease += 1;
+                    delivery.unsettled += 1;
+                    taken[number] += 1;
+                    claimed.push(delivery.clone());
+                }
+            }
+        }
+        claimed
+    }
+
+    /// The delivery if this is its valid lease.
+    fn leased(&mut self, key: [u8; 16], lease: u64) -> Option<&mut Delivery> {
+        let (_, delivery) = self.deliveries.get_mut(&key)?;
+        (delivery.state == DeliveryState::Leased && delivery.lease == lease).then_some(delivery)
+    }
+
+    /// Whether the lease was valid.
+    pub fn renew(&mut self, key: [u8; 16], lease: u64, until_ms: i64) -> bool {
+        self.leased(key, lease).map(|delivery| delivery.due_at_ms = until_ms).is_some()
+    }
+
+    /// Whether the lease was valid.
+    pub fn settle(&mut self, key: [u8; 16], lease: u64, settlement: &Settlement) -> bool {
+        let Some(delivery) = self.leased(key, lease) else { return false };
+        (delivery.state, delivery.due_at_ms) = match settlement.verdict {
+            Verdict::Delivered { at_ms } => (DeliveryState::Delivered, at_ms),
+            Verdict::Dead { at_ms } => (DeliveryState::Dead, at_ms),
+            Verdict::Release { due_at_ms } => {
+                delivery.attempt -= 1;
+                (DeliveryState::Due, due_at_ms)
+            }
+            Verdict::Retry { due_at_ms } => {
+                delivery.lane = delivery.lane.max(Lane::Retry);
+                (DeliveryState::Due, due_at_ms)
+            }
+        };
+        delivery.history.clone_from(&settlement.history);
+        delivery.unsettled = 0;
+        true
+    }
+
+    pub fn reopen(&mut self, reopen: &Reopen) -> Reopened {
+        match self.deliveries.get(&reopen.key).map(|(_, delivery)| delivery.state) {
+            None => return Reopened::Unknown,
+            Some(DeliveryState::Dead) => {}
+            Some(state) => return Reopened::NotDead(state),
+        }
+        // A new key that is in use already belongs to another delivery.
+        if reopen.new_key != reopen.key && self.deliveries.contains_key(&reopen.new_key) {
+            return Reopened::NotDead(DeliveryState::Dead);
+        }
+        let (order, mut delivery) = self.deliveries.remove(&reopen.key).expect("it is there");
+        (delivery.key, delivery.lane, delivery.due_at_ms) = (reopen.new_key, reopen.lane, reopen.due_at_ms);
+        (delivery.state, delivery.attempt, delivery.unsettled) = (DeliveryState::Due, 0, 0);
+        self.deliveries.insert(reopen.new_key, (order, delivery));
+        Reopened::Due
+    }
+
+    pub fn pause(&mut self, destination: &str, paused: bool) {
+        if paused {
+            self.paused.insert(destination.to_owned());
+        } else {
+            self.paused.remove(destination);
+        }
+    }
+
+    pub fn clamp(&mut self, latest_ms: i64) {
+        for (_, delivery) in self.deliveries.values_mut().filter(|(_, delivery)| is_open(delivery)) {
+            delivery.due_at_ms = delivery.due_at_ms.min(latest_ms);
+        }
+    }
+
+    /// The process that had the store is gone, and with it everybody who had a lease.
+    pub fn begin_anew(&mut self) {
+        for (_, delivery) in self.deliveries.values_mut() {
+            if delivery.state == DeliveryState::Leased {
+                (delivery.state, delivery.due_at_ms) = (DeliveryState::Due, 0);
+            }
+        }
+    }
+
+    pub fn next_due(&self, destination: &str) -> [Option<i64>; 3] {
+        Lane::ALL.map(|lane| {
+            let all = self.deliveries.values().map(|(_, delivery)| delivery);
+            let open = all.filter(|delivery| delivery.destination == destination && is_open(delivery));
+            open.filter(|delivery| delivery.lane == lane).map(|delivery| delivery.due_at_ms).min()
+        })
+    }
+
+    /// A delivery's key and newest lease, by its number in the order of keys; keys change when something is sent as new.
+    pub fn nth(&self, number: u8) -> ([u8; 16], u64) {
+        let nth = self.deliveries.values().nth(usize::from(number) % self.deliveries.len().max(1));
+        nth.map_or(([number; 16], 0), |(_, delivery)| (delivery.key, delivery.lease))
+    }
+
+    pub fn all(&self) -> Vec<Delivery> {
+        self.deliveries.values().map(|(_, delivery)| delivery.clone()).collect()
+    }
+}
