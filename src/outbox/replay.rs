@@ -23,8 +23,6 @@ const PAGE: u32 = 256;
 const REMEMBERED_MS: i64 = 30 * 24 * 3_600_000;
 /// How long a busy store is given before it is asked again.
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
-/// Replays at one time.
-const MAX_REPLAYS: u32 = 1_000;
 
 /// Which dead deliveries are replayed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,11 +146,18 @@ impl Outbox {
 
     /// The replays that were begun and have not ended.
     pub async fn unfinished_replays(&self) -> Result<Vec<Uuid>, Error> {
-        let scan = Scan { limit: MAX_REPLAYS, ..Scan::default() };
-        let records = self.store.scan(Table::Replay, scan).await?;
-        let replays =
-            records.iter().filter_map(|(_, record)| postcard::from_bytes::<Replay>(&record.value).ok());
-        Ok(replays.filter(|replay| !replay.ended).map(|replay| replay.id).collect())
+        let (mut unfinished, mut after) = (Vec::new(), None);
+        loop {
+            let scan = Scan { after: after.take(), limit: PAGE, ..Scan::default() };
+            let records = self.store.scan(Table::Replay, scan).await?;
+            let replays =
+                records.iter().filter_map(|(_, record)| postcard::from_bytes::<Replay>(&record.value).ok());
+            unfinished.extend(replays.filter(|replay| !replay.ended).map(|replay| replay.id));
+            if records.len() < PAGE as usize {
+                return Ok(unfinished);
+            }
+            after = records.last().map(|(key, _)| key.clone());
+        }
     }
 
     async fn step(&self, id: Uuid) -> Result<Option<Replay>, Error> {

@@ -147,7 +147,7 @@ pub struct Batch {
     pub deletes: Vec<(Table, Vec<u8>)>,
     /// Deliveries to begin; one whose key exists is left as it is.
     pub deliveries: Vec<NewDelivery>,
-    /// Dead deliveries to make due again; one that is not dead is left as it is.
+    /// Dead deliveries to make due again; one that is not dead, or whose new key is taken, is left as it is.
     pub reopens: Vec<Reopen>,
 }
 

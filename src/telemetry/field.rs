@@ -33,6 +33,8 @@ pub const NUMBER_ID: &str = "number.id";
 pub const SUBMISSION_ID: &str = "submission.id";
 /// Id of a destination.
 pub const DESTINATION_ID: &str = "destination.id";
+/// Id of a replay of many deliveries.
+pub const REPLAY_ID: &str = "replay.id";
 /// Idempotency key of a delivery.
 pub const DELIVERY_KEY: &str = "delivery.key";
 /// Number of a delivery attempt.

@@ -258,7 +258,8 @@ async fn a_shutdown_costs_a_delivery_no_attempt_and_a_crash_does() {
         home.until(|| hanging.started.load(Ordering::SeqCst) == round + 1).await;
         working.shutdown.send_replace(true);
         while !working.has_ended() {
-            home.clock.advance(10_000);
+            // In small steps: the worker has to see the shutdown long before the attempt's own deadline.
+            home.clock.advance(100);
             home.pause().await;
         }
         working.stop().await;

@@ -73,7 +73,8 @@ impl<'c> Statements<'c> {
             )?,
             state: connection.prepare("SELECT state FROM delivery WHERE key = ?1")?,
             reopen: connection.prepare(
-                "UPDATE delivery SET state = 0, due_at_ms = ?2, attempt = 0, unsettled = 0, key = ?3, lane = ?4
+                // A new key that is taken, by whatever way, must not stop the store: then nothing is changed.
+                "UPDATE OR IGNORE delivery SET state = 0, due_at_ms = ?2, attempt = 0, unsettled = 0, key = ?3, lane = ?4
                  WHERE key = ?1 AND state = 4",
             )?,
             clamp_due: connection.prepare("UPDATE delivery SET due_at_ms = ?1 WHERE state < 2 AND due_at_ms > ?1")?,
