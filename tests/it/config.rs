@@ -206,6 +206,25 @@ fn a_fault_names_its_line_or_its_variable() {
 }
 
 #[test]
+fn the_pace_of_a_destination_is_read_and_a_burst_without_a_rate_refused() {
+    let folder = |more: &str| {
+        Folder::new(&format!(
+            "[[destination]]\nid = \"crm\"\nkind = \"webhook\"\nurl = \"https://crm.example.com/\"\n\
+             secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n{more}"
+        ))
+    };
+    let config =
+        folder("rate_per_minute = 300\nrate_burst = 2\nmax_attempts = 5\n").load(&[]).expect("no fault");
+    let crm = &config.destinations[0];
+    let numbers = [crm.rate_per_minute, crm.rate_burst].map(|number| number.map(u32::from));
+    assert_eq!((numbers, crm.max_attempts), ([Some(300), Some(2)], Some(5)));
+    has(&folder("rate_burst = 2\n").faults(&[]), "destination[0].rate_burst: has no meaning without a rate");
+    for wrong in ["rate_per_minute = 0\n", "max_attempts = 51\n"] {
+        assert_eq!(folder(wrong).faults(&[]).len(), 1, "{wrong}");
+    }
+}
+
+#[test]
 fn both_listeners_on_one_address_are_refused() {
     let folder = Folder::new("[server]\nlisten = \"127.0.0.1:1\"\nadmin_listen = \"127.0.0.1:1\"\n");
     has(&folder.faults(&[]), "server.admin_listen: is the public listener's address");
