@@ -113,6 +113,7 @@ fn submission() -> Submission {
         variables: BTreeMap::new(),
         test: false,
         linked_to: None,
+        walk: None,
         ending: None,
         answers: (0..8).map(answer).collect(),
     }

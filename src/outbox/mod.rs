@@ -38,6 +38,8 @@ pub use self::worker::Worker;
 
 /// How long a closing reply can be repeated.
 const REPLY_KEPT_MS: i64 = 24 * 3_600_000;
+/// How long a walk that was closed can be closed again with other answers and be linked to the first time.
+const WALK_KEPT_MS: i64 = 90 * 24 * 3_600_000;
 /// Meta waits 10 s in all; a store that needs longer than this is as good as down.
 const ACCEPT_DEADLINE: Duration = Duration::from_secs(3);
 
@@ -144,7 +146,8 @@ impl Outbox {
     /// Stores a submission with its deliveries, its audit entry and the reply to its envelope.
     ///
     /// The same envelope again gets the stored reply; the same submission in a new envelope gets the new reply, which is
-    /// kept too, and no new deliveries. Cancel safe in one direction: once polled it may be stored although the future
+    /// kept too, and no new deliveries. Another submission of a walk that was closed before is stored as such, linked to
+    /// the first one. Cancel safe in one direction: once polled it may be stored although the future
     /// was dropped, and the repeat is recognised.
     pub async fn accept(
         &self,
@@ -173,22 +176,20 @@ impl Outbox {
         let now_ms = self.clock.now_ms();
         let id = submission.id;
         let kept = KeptReply { submission: id, reply };
-        let first = Batch::at(now_ms)
-            .require(Table::Reply, *envelope, Expectation::Absent)
-            .require(Table::Submission, id.to_bytes(), Expectation::Absent)
-            .put(kept.put(envelope, now_ms))
-            .put(Put::new(Table::Submission, id.to_bytes(), self.seal_submission(submission)?))
-            .put(query::timeline_put(submission, now_ms))
-            .put(audit::Event::ok(now_ms, "endpoint", "submission.accepted", id).put());
-        let first = destinations.iter().fold(first, |batch, destination| {
-            batch.deliver(NewDelivery {
-                key: DeliveryKey::of(id, destination).to_bytes(),
-                submission: id.to_bytes(),
-                destination: destination.as_str().to_owned(),
-                due_at_ms: now_ms,
-            })
-        });
-        match self.store.commit(first).await {
+        let mut first = self.first_batch(submission, destinations, envelope, &kept, now_ms)?;
+        if let Some(walk) = submission.walk {
+            let put = Put::new(Table::Walk, walk, id.to_bytes()).until(now_ms.saturating_add(WALK_KEPT_MS));
+            first = first.require(Table::Walk, walk, Expectation::Absent).put(put);
+        }
+        let mut stored = self.store.commit(first).await;
+        if let Err(store::Error::Conflict { index: 2, existing: Some(record) }) = &stored {
+            // The walk was closed before, with other answers.
+            let linked_to = uuid::Uuid::from_slice(&record.value).ok().map(SubmissionId::new);
+            let linked = Submission { linked_to, ..submission.clone() };
+            let batch = self.first_batch(&linked, destinations, envelope, &kept, now_ms)?;
+            stored = self.store.commit(batch).await;
+        }
+        match stored {
             Ok(()) => return Ok(Accepted { submission: id, reply: kept.reply, repeated: false }),
             Err(store::Error::Conflict { index: 0, existing: Some(record) }) => {
                 return KeptReply::repeat(&record.value).ok_or(AcceptError::Unavailable);
@@ -207,6 +208,33 @@ impl Outbox {
             }
             Err(error) => Err(refusal(error)),
         }
+    }
+
+    /// Everything that a new submission writes. The first two preconditions tell repeats.
+    fn first_batch(
+        &self,
+        submission: &Submission,
+        destinations: &[DestinationId],
+        envelope: &[u8; 32],
+        kept: &KeptReply,
+        now_ms: i64,
+    ) -> Result<Batch, AcceptError> {
+        let id = submission.id;
+        let batch = Batch::at(now_ms)
+            .require(Table::Reply, *envelope, Expectation::Absent)
+            .require(Table::Submission, id.to_bytes(), Expectation::Absent)
+            .put(kept.put(envelope, now_ms))
+            .put(Put::new(Table::Submission, id.to_bytes(), self.seal_submission(submission)?))
+            .put(query::timeline_put(submission, now_ms))
+            .put(audit::Event::ok(now_ms, "endpoint", "submission.accepted", id).put());
+        Ok(destinations.iter().fold(batch, |batch, destination| {
+            batch.deliver(NewDelivery {
+                key: DeliveryKey::of(id, destination).to_bytes(),
+                submission: id.to_bytes(),
+                destination: destination.as_str().to_owned(),
+                due_at_ms: now_ms,
+            })
+        }))
     }
 
     /// The closing reply this envelope was given in the last 24 h, if any: to be looked up before its key is opened.

@@ -13,8 +13,8 @@ pub enum Table {
     Audit,
     /// Flow and version → compiled flow.
     FlowVersion,
-    /// Flow token → what became of it.
-    Token,
+    /// Walk → the first submission that closed it.
+    Walk,
     /// Sealed key material and credentials.
     Secret,
     /// Anything with a name of which there is one.
@@ -30,7 +30,7 @@ impl Table {
             Self::Reply => 3,
             Self::Audit => 4,
             Self::FlowVersion => 5,
-            Self::Token => 6,
+            Self::Walk => 6,
             Self::Secret => 7,
             Self::Setting => 8,
         }

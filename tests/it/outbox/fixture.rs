@@ -285,6 +285,7 @@ pub fn submission(number: u8) -> Submission {
         variables: BTreeMap::from([(text("score"), json!(7))]),
         test: false,
         linked_to: Some(SubmissionId::new(Uuid::new_v8([255; 16]))),
+        walk: None,
         ending: Some(text("default")),
         answers: vec![
             answer("q1", "Your name?", "short_text", json!("Ada Lovelace"), "Ada Lovelace"),
