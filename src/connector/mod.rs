@@ -4,7 +4,7 @@
 
 mod form;
 mod json;
-mod typeform;
+pub mod typeform;
 
 use crate::form::{Fault, Form};
 

@@ -21,4 +21,5 @@ mod server;
 mod store;
 mod store_model;
 mod typeform;
+mod typeform_webhook;
 mod validator;

@@ -6,6 +6,7 @@
 //! What it deliberately does not do: guess. A rule whose condition it cannot read is left out and named, not approximated.
 
 mod choices;
+pub mod deliver;
 mod fields;
 mod logic;
 mod text;

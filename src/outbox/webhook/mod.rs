@@ -10,9 +10,10 @@ use url::Url;
 
 use super::destination::{Attempting, Call, Destination, Outcome};
 use super::ids::DestinationId;
-use crate::client::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use crate::client::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use crate::client::{AddressPolicy, Client, Error, Method, Request, StatusCode};
 
+pub use self::retry_after::wait_asked;
 pub use self::shape::{Field, LeadFields, Shape, slug};
 
 /// Signs a webhook. `crypto` implements it; the outbox never sees the secret.
@@ -103,14 +104,7 @@ fn answered(status: StatusCode, headers: &HeaderMap) -> Outcome {
             code,
             "the destination refused the content; mend the mapping, then replay",
         ),
-        _ => {
-            let after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-            Outcome::retry(
-                "status",
-                code,
-                after.and_then(|value| retry_after::parse(value, Timestamp::now())),
-            )
-        }
+        _ => Outcome::retry("status", code, wait_asked(headers)),
     }
 }
 
