@@ -1,5 +1,6 @@
 //! The composition root: builds every component from the configuration, joins them, and owns every long task.
 
+mod alerting;
 mod build;
 pub mod control;
 mod error;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use self::alerting::Alerting;
 use self::control::{Control, Socket};
 pub use self::error::Error;
 pub use self::keys::{Keys, master_keys};
@@ -44,6 +46,7 @@ pub struct App {
     worker: Worker,
     control: Control,
     socket: Option<Socket>,
+    alerting: Alerting,
 }
 
 impl App {
@@ -74,7 +77,7 @@ impl App {
             metrics: built.metrics.clone(),
             store: built.store.clone(),
             documents: built.documents,
-            clock: built.clock,
+            clock: built.clock.clone(),
         };
         let listener = Listener { addr: config.server.admin_listen, tls: None };
         let admin = Server::bind(listener, limits, Arc::new(admin)).await?;
@@ -97,11 +100,12 @@ impl App {
             sealer: built.sealer,
             worker: worker.counting(built.metrics),
             outbox: built.outbox,
-            store: built.store,
+            store: built.store.clone(),
             drain: config.server.drain,
             servers: (public, admin),
             control,
             socket: socket.ok(),
+            alerting: Alerting::new(config, built.store, built.clock)?,
         })
     }
 
@@ -117,6 +121,7 @@ impl App {
         let public: JoinHandle<Drained> = tokio::spawn(public.run(halted.clone(), self.drain));
         let admin: JoinHandle<Drained> = tokio::spawn(admin.run(halted.clone(), Duration::from_secs(1)));
         let worker = tokio::spawn(self.worker.run(halted.clone()));
+        let alerting = tokio::spawn(self.alerting.run(halted.clone()));
         let control = self.socket.map(|socket| tokio::spawn(socket.serve(self.control, halted)));
         tracing::info!(listen = %self.public, admin = %self.admin, flows = self.flows.all().len(), "ready");
         let failed = tokio::select! {
@@ -125,7 +130,7 @@ impl App {
         };
         tracing::info!("stopping");
         halt.send_replace(true);
-        let (public, _admin, _worker) = tokio::join!(public, admin, worker);
+        let (public, _admin, _worker, _alerting) = tokio::join!(public, admin, worker, alerting);
         if let Some(control) = control {
             let _ended = control.await;
         }

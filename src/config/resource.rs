@@ -204,7 +204,7 @@ pub struct Flow {
     pub default_country: Option<String>,
 }
 
-const ID_FIX: &str = "Write for example \"contact-2\"";
+pub(super) const ID_FIX: &str = "Write for example \"contact-2\"";
 
 pub(super) fn number(section: &Section<'_>) -> Option<Number> {
     let id = section.parsed("id", ID_FIX, |text| text.parse::<NumberId>().map_err(|error| error.to_string()));
@@ -350,7 +350,7 @@ pub(super) fn destination(section: &Section<'_>) -> Option<Destination> {
     })
 }
 
-fn destination_url(text: &str, private: bool) -> Result<Url, String> {
+pub(super) fn destination_url(text: &str, private: bool) -> Result<Url, String> {
     // The reason never quotes the URL: its path or query may be what protects the destination.
     let url = Url::parse(text).map_err(|error| format!("is not a URL: {error}"))?;
     if !url.username().is_empty() || url.password().is_some() {
@@ -364,7 +364,7 @@ fn destination_url(text: &str, private: bool) -> Result<Url, String> {
     }
 }
 
-fn is_webhook_secret(secret: &SecretString) -> bool {
+pub(super) fn is_webhook_secret(secret: &SecretString) -> bool {
     use secrecy::ExposeSecret;
     let encoded = secret.expose_secret().strip_prefix("whsec_");
     let decoded =

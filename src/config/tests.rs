@@ -29,6 +29,7 @@ fn load_sample() -> (Result<Config, Faults>, BTreeSet<String>) {
         ("SHOP_KEY_PASSPHRASE", "passphrase"),
         ("CRM_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
         ("CRM_AUTHORIZATION", "Bearer token"),
+        ("ALERT_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
     ];
     let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     Config::read(sample(), folder.path(), env)

@@ -225,12 +225,16 @@ async fn what_was_given_up_is_delivered_after_a_replay() {
     let shown = installation.command(&["submissions", "show", &id]);
     assert!(shown.out.contains("given up: "), "{}", shown.out);
     let first = installation.sink.deliveries(1).await.remove(0);
+    let raised = installation.sink.alert("1 deliveries to crm were given up").await;
+    assert!(raised[0].contains("formgate submissions replay") && !raised[0].contains("Ada"), "{raised:?}");
     installation.sink.refuse(false);
     let replay = installation.command(&["submissions", "replay", &id]);
     assert!(replay.out.contains("1 of 1 deliveries are due now"), "{replay:?}");
     installation.until(&["submissions", "list"], |ran| ran.out.contains("delivered")).await;
     let second = installation.sink.deliveries(2).await.remove(1);
     assert_eq!(first, second, "the same idempotency key");
+    let recovered = installation.sink.alert("Recovered: dead_letters crm").await;
+    assert_eq!(recovered.len(), 2, "one alert when it begins and one when it is over: {recovered:?}");
 }
 
 #[tokio::test]
