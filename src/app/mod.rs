@@ -2,6 +2,7 @@
 
 mod build;
 pub mod control;
+mod destinations;
 mod error;
 mod keys;
 mod routes;
