@@ -3,6 +3,7 @@
 mod alerting;
 mod build;
 pub mod control;
+mod destinations;
 mod error;
 mod keys;
 mod routes;

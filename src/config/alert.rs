@@ -6,9 +6,10 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use super::{
+    destination::{destination_url, is_webhook_secret},
     id::DestinationId,
     read::Section,
-    resource::{ID_FIX, destination_url, is_webhook_secret},
+    resource::ID_FIX,
 };
 
 /// `[alerts]`

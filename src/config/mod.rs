@@ -8,6 +8,7 @@
 //! It deliberately opens no key and compiles no form: what a secret or a definition means is for their own modules.
 
 mod alert;
+mod destination;
 mod fault;
 mod id;
 mod process;
@@ -24,13 +25,11 @@ use std::{
 };
 
 pub use alert::{Alert, AlertKind, Alerts};
+pub use destination::{Destination, DestinationKind, Hubspot, Shape, Target, Webhook};
 pub use fault::{Fault, Faults, Place};
 pub use id::{DestinationId, FlowId, InvalidId, NumberId};
 pub use process::{Limits, Log, Server, Store, Tls};
-pub use resource::{
-    AppSecret, DataApi, Destination, DestinationKind, Entry, Flow, Mode, Number, Shape, TokenSignature,
-    Tokens, Tool,
-};
+pub use resource::{AppSecret, DataApi, Entry, Flow, Mode, Number, TokenSignature, Tokens, Tool};
 pub use secret::MasterKey;
 use toml::de::DeTable;
 
@@ -132,7 +131,7 @@ impl Config {
         let number_sections = root.items("number");
         let numbers: Vec<_> = number_sections.iter().map(resource::number).collect();
         let destination_sections = root.items("destination");
-        let destinations: Vec<_> = destination_sections.iter().map(resource::destination).collect();
+        let destinations: Vec<_> = destination_sections.iter().map(destination::destination).collect();
         let flow_sections = root.items("flow");
         let flows: Vec<_> = flow_sections.iter().map(resource::flow).collect();
         let alerts = alert::alerts(&root.section("alerts"));

@@ -3,6 +3,7 @@
 //! Invariant: bad input is refused or named in a note, never guessed and never a panic.
 
 mod form;
+pub mod hubspot;
 mod json;
 pub mod typeform;
 
@@ -69,8 +70,8 @@ pub enum ImportError {
 }
 
 /// Every tool there is a connector for.
-pub fn connectors() -> [&'static dyn Connector; 2] {
-    [&form::NeutralForm, &typeform::Typeform]
+pub fn connectors() -> [&'static dyn Connector; 3] {
+    [&form::NeutralForm, &typeform::Typeform, &hubspot::Hubspot]
 }
 
 /// The connector of a tool.

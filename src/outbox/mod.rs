@@ -33,7 +33,7 @@ pub use self::ids::{DeliveryKey, DestinationId, InvalidDestinationId, Submission
 pub use self::query::{Cursor, DeliveryView, Export, Filter, InvalidCursor, Listed, Page, Shown};
 pub use self::retry::{Decision, RetryPolicy};
 pub use self::submission::{Answer, Contact, Form, Submission};
-pub use self::webhook::{Field, LeadFields, Shape, SignWebhook, Webhook, slug, wait_asked};
+pub use self::webhook::{Field, LeadFields, Shape, SignWebhook, Webhook, retry_after, slug};
 pub use self::worker::Worker;
 
 /// How long a closing reply can be repeated.

@@ -1,8 +1,9 @@
-//! The peers of a demo, so that everything can be tried without an account: so far a webhook inbox.
+//! The peers of a demo, so that everything can be tried without an account: a webhook inbox and a HubSpot account.
 //!
 //! Invariant: a sandbox peer shares no type with what it stands opposite to. It is for one machine: it listens on loopback
 //! only, keeps nothing on disk, and asks nobody to sign in.
 
+pub mod hubspot;
 mod inbox;
 mod page;
 

@@ -11,6 +11,7 @@ mod config;
 mod crypto;
 mod endpoint;
 mod handler;
+mod hubspot;
 mod outbox;
 mod player;
 mod properties;

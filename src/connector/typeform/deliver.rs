@@ -21,7 +21,7 @@ use crate::client::{AddressPolicy, Client, Method, Request, StatusCode};
 use crate::connector::ImportError;
 use crate::crypto::BodySignature;
 use crate::outbox::{
-    Answer, Attempting, Call, DeliveryKey, Destination, DestinationId, Outcome, Submission, wait_asked,
+    Answer, Attempting, Call, DeliveryKey, Destination, DestinationId, Outcome, Submission, retry_after,
 };
 
 /// The endpoint of a customer that expects Typeform's `form_response` webhooks.
@@ -165,7 +165,7 @@ impl FormResponse {
                 Some(Err(error)) => return Outcome::refused(error.class(), None, error.to_string()),
             };
         match self.client.request(request).await {
-            Ok(response) => answered(response.status, wait_asked(&response.headers)),
+            Ok(response) => answered(response.status, retry_after(&response.headers)),
             Err(error) if error.is_retryable() => Outcome::retry(error.class(), None, None),
             Err(error) => Outcome::refused(error.class(), None, error.to_string()),
         }

@@ -10,10 +10,9 @@ use url::Url;
 
 use super::destination::{Attempting, Call, Destination, Outcome};
 use super::ids::DestinationId;
-use crate::client::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use crate::client::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use crate::client::{AddressPolicy, Client, Error, Method, Request, StatusCode};
 
-pub use self::retry_after::wait_asked;
 pub use self::shape::{Field, LeadFields, Shape, slug};
 
 /// Signs a webhook. `crypto` implements it; the outbox never sees the secret.
@@ -104,8 +103,14 @@ fn answered(status: StatusCode, headers: &HeaderMap) -> Outcome {
             code,
             "the destination refused the content; mend the mapping, then replay",
         ),
-        _ => Outcome::retry("status", code, wait_asked(headers)),
+        _ => Outcome::retry("status", code, retry_after(headers)),
     }
+}
+
+/// How long an answer asks to be left alone, in milliseconds from now on.
+#[must_use]
+pub fn retry_after(headers: &HeaderMap) -> Option<i64> {
+    retry_after::parse(headers.get(RETRY_AFTER)?.to_str().ok()?, Timestamp::now())
 }
 
 fn failed(error: &Error) -> Outcome {

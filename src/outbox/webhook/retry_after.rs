@@ -3,16 +3,8 @@
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimeParser;
 
-use crate::client::header::{HeaderMap, RETRY_AFTER};
-
-/// How long an answer asks to be left alone, in milliseconds from now on.
-#[must_use]
-pub fn wait_asked(headers: &HeaderMap) -> Option<i64> {
-    parse(headers.get(RETRY_AFTER)?.to_str().ok()?, Timestamp::now())
-}
-
 /// The wait asked for, from `now` on; `None` if the value is neither form.
-fn parse(value: &str, now: Timestamp) -> Option<i64> {
+pub(super) fn parse(value: &str, now: Timestamp) -> Option<i64> {
     let value = value.trim();
     if value.bytes().all(|byte| byte.is_ascii_digit()) && !value.is_empty() {
         // A number too large for the type is a very long wait, and the policy caps those.

@@ -119,7 +119,8 @@ impl Random {
         let digits: String = (0..9).map(|_| char::from(b'0' + self.rng.random_range(0..=9))).collect();
         let mut text = match text_type {
             TextType::Email => format!("ada{number}@example.org"),
-            TextType::Phone => format!("+391{digits}"),
+            // An Italian mobile number: one that a person could have.
+            TextType::Phone => format!("+39347{}", &digits[..7]),
             TextType::Number => return json!(number),
             TextType::Passcode => digits,
             TextType::Text | TextType::Password => {
