@@ -8,6 +8,7 @@ macro_rules! say {
     }};
 }
 
+mod audit;
 mod compile;
 mod demo;
 mod keys;
@@ -53,6 +54,8 @@ enum Command {
     Play(play::Args),
     /// What was submitted, and where it went
     Submissions(submissions::Args),
+    /// What was done, by whom and when
+    Audit(audit::Args),
 }
 
 /// Why a command failed: said once, on standard error.
@@ -103,6 +106,7 @@ pub fn run() -> ExitCode {
         Command::Token(args) => token::run(&args),
         Command::Play(args) => block_on(play::run(args)),
         Command::Submissions(args) => block_on(submissions::run(args)),
+        Command::Audit(args) => block_on(audit::run(args)),
     };
     match result {
         Ok(code) => code,

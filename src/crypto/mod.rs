@@ -17,6 +17,7 @@ mod vault;
 mod webhook;
 
 pub use self::key::{InvalidKeyId, KeyError, KeyId, PrivateKey};
+pub use self::mac::MacKey;
 pub use self::ring::{KeyRing, Opened, ReplySealer, Undecryptable};
 pub use self::sealer::{InvalidMasterKey, MasterKey, MasterKeys, NotOurs, Purpose, Sealer, associated_data};
 pub use self::signature::{
