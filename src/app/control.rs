@@ -98,6 +98,8 @@ pub struct Control {
     pub(super) sealer: Sealer,
     /// The key of the audit chain.
     pub(super) chain: Arc<MacKey>,
+    /// The data folder.
+    pub(super) data: PathBuf,
     pub(super) keys: Keys,
     /// Keys of the numbers whose keys are files; a number that is missing keeps them in the store.
     pub(super) numbers: HashMap<String, Option<Arc<KeyRing>>>,
@@ -259,7 +261,8 @@ impl Control {
             numbers.insert(number.id.as_str().to_owned(), ring);
         }
         let keys = Keys::new(store.clone(), sealer.clone());
-        Ok(Control { outbox, store, sealer, chain, keys, numbers, running: None })
+        let data = config.server.data_dir.clone();
+        Ok(Control { outbox, store, sealer, chain, data, keys, numbers, running: None })
     }
 
     /// Carries out one command; the last thing told is [`Told::Done`] or [`Told::Failed`].

@@ -1,9 +1,11 @@
 //! The composition root: builds every component from the configuration, joins them, and owns every long task.
 
+mod backup;
 mod build;
 pub mod control;
 mod error;
 mod keys;
+mod rewrap;
 mod routes;
 mod seams;
 
@@ -15,6 +17,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+pub use self::backup::restore;
 use self::control::{Control, Socket};
 pub use self::error::Error;
 pub use self::keys::{Keys, StoreKeys, master_keys};
@@ -89,6 +92,7 @@ impl App {
             store: built.store.clone(),
             sealer: built.sealer.clone(),
             chain: built.chain,
+            data: config.server.data_dir.clone(),
             keys: Keys::new(built.store.clone(), built.sealer.clone()),
             numbers: built.configured,
             running: Some((built.flows.clone(), numbers)),

@@ -14,6 +14,7 @@ mod demo;
 mod keys;
 mod play;
 mod serve;
+mod store;
 mod submissions;
 mod token;
 mod validate;
@@ -56,6 +57,8 @@ enum Command {
     Submissions(submissions::Args),
     /// What was done, by whom and when
     Audit(audit::Args),
+    /// Check, back up and restore what is stored
+    Store(store::Args),
 }
 
 /// Why a command failed: said once, on standard error.
@@ -107,6 +110,7 @@ pub fn run() -> ExitCode {
         Command::Play(args) => block_on(play::run(args)),
         Command::Submissions(args) => block_on(submissions::run(args)),
         Command::Audit(args) => block_on(audit::run(args)),
+        Command::Store(args) => block_on(store::run(args)),
     };
     match result {
         Ok(code) => code,

@@ -57,7 +57,7 @@ enum Command {
 
 /// Whose submissions.
 #[derive(Debug, clap::Args)]
-#[group(required = true, multiple = false, id = "person")]
+#[group(multiple = false)]
 struct Whose {
     /// Of this phone number: the contact's, or one that was an answer
     #[arg(long)]
@@ -82,7 +82,9 @@ impl Whose {
             (By::Token, self.token),
         ];
         let given = given.into_iter().find_map(|(by, text)| Some((by, text?)));
-        let (by, text) = given.ok_or_else(|| Error::Input("name the person".to_owned()))?;
+        let (by, text) = given.ok_or_else(|| {
+            Error::Input("name the person by --phone, --user-id, --email or --token".to_owned())
+        })?;
         Person::new(by, &text).map_err(|error| Error::Input(error.to_string()))
     }
 }

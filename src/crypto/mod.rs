@@ -6,6 +6,7 @@
 //!
 //! Not here: what a status code means, where keys are kept, and the client's half of the exchange.
 
+mod archive;
 mod hex;
 mod key;
 mod mac;
@@ -16,6 +17,7 @@ mod signature;
 mod vault;
 mod webhook;
 
+pub use self::archive::ArchiveError;
 pub use self::key::{InvalidKeyId, KeyError, KeyId, PrivateKey};
 pub use self::mac::MacKey;
 pub use self::ring::{KeyRing, Opened, ReplySealer, Undecryptable};

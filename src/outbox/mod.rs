@@ -241,7 +241,7 @@ impl Outbox {
     fn seal_submission(&self, submission: &Submission) -> Result<Vec<u8>, AcceptError> {
         // Only a time outside of jiff's years can fail here, and the endpoint takes its times from a clock.
         let body = serde_json::to_vec(submission).map_err(|_time| AcceptError::Unavailable)?;
-        Ok(self.seal.seal(&context(submission.id), &body))
+        Ok(self.seal.seal(&body_context(submission.id), &body))
     }
 
     /// Reads a submission; `None` if there is none.
@@ -252,13 +252,13 @@ impl Outbox {
             return Ok(None);
         }
         let unreadable = || Error::Unreadable { id };
-        let body = self.seal.open(&context(id), &record.value).map_err(|_unsealable| unreadable())?;
+        let body = self.seal.open(&body_context(id), &record.value).map_err(|_unsealable| unreadable())?;
         serde_json::from_slice(&body).map(Some).map_err(|_damaged| unreadable())
     }
 }
 
 /// Binds a sealed submission to its place, so that two cannot be swapped in the file.
-fn context(id: SubmissionId) -> Vec<u8> {
+pub fn body_context(id: SubmissionId) -> Vec<u8> {
     [b"formgate submission ".as_slice(), &id.to_bytes()].concat()
 }
 

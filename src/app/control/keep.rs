@@ -1,14 +1,24 @@
-//! Commands that keep the store safe and clean: the audit trail, and what is stored about a person.
+//! Commands that keep the store safe and clean: the audit trail, what is stored about a person, backups, the master key.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+use super::super::{backup, rewrap};
 use super::{Control, Told, gone, say};
 use crate::audit;
 use crate::crypto::MacKey;
-use crate::outbox::{self, Person};
+use crate::outbox::{self, Clock as _, Person, SystemClock};
+use crate::store::{Scan, Table};
+
+/// Sealed records of each kind that a check opens, from either end.
+const SAMPLE: u32 = 500;
+/// How long a command may be silent.
+const STILL: Duration = Duration::from_secs(15);
+const REMAINS: &str = "Someone was reading all the time, so the files still hold remains; the running server overwrites them later.";
 
 /// What is asked.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -31,6 +41,15 @@ pub enum Command {
         /// Who.
         person: Person,
     },
+    /// Looks for damage.
+    CheckStore,
+    /// Writes a sealed copy.
+    BackUp {
+        /// Into this folder.
+        folder: PathBuf,
+    },
+    /// Seals everything again under the newest master key.
+    Rewrap,
 }
 
 impl Control {
@@ -47,6 +66,13 @@ impl Control {
             Command::VerifyAudit => self.verify(tell).await,
             Command::ExportPerson { person } => self.export_person(&person, tell).await,
             Command::ErasePerson { person } => self.erase_person(&person, tell).await,
+            Command::CheckStore => self.check(tell).await,
+            Command::BackUp { folder } => {
+                let writing = backup::write(&self.store, &self.sealer, &self.data, &folder);
+                let file = while_telling(tell, "still writing", writing).await.map_err(text)?;
+                say(tell, file.display().to_string()).await
+            }
+            Command::Rewrap => self.rewrap(tell).await,
         }
     }
 
@@ -64,6 +90,59 @@ impl Control {
         let tag: String = verified.tag.iter().map(|byte| format!("{byte:02x}")).collect();
         say(tell, format!("{entries} entries are as they were written; the tag of the last one is {tag}"))
             .await
+    }
+
+    async fn check(&self, tell: &mpsc::Sender<Told>) -> Result<(), String> {
+        let faults =
+            while_telling(tell, "still checking the file", self.store.faults()).await.map_err(text)?;
+        for fault in &faults {
+            say(tell, format!("fail  file: {fault}")).await?;
+        }
+        if faults.is_empty() {
+            say(tell, "ok    file: every page and index is sound".to_owned()).await?;
+        }
+        let (mut looked_at, mut closed) = (0u32, 0u32);
+        for (table, descending) in
+            [(Table::Secret, false), (Table::Submission, false), (Table::Submission, true)]
+        {
+            let scan = Scan { descending, limit: SAMPLE, ..Scan::default() };
+            for (key, record) in self.store.scan(table, scan).await.map_err(text)? {
+                looked_at += 1;
+                closed += u32::from(!rewrap::opens(&self.sealer, table, &key, &record.value));
+            }
+        }
+        let sample = format!("sealed records: {looked_at} looked at, {closed} do not open");
+        say(tell, format!("{}  {sample}", if closed == 0 { "ok  " } else { "fail" })).await?;
+        let verifying = audit::verify(&self.store, Arc::<MacKey>::clone(&self.chain));
+        let broken =
+            while_telling(tell, "still reading the audit trail", verifying).await.map_err(text)?.broken;
+        match &broken {
+            None => say(tell, "ok    audit trail: as it was written".to_owned()).await?,
+            Some(broken) => say(tell, format!("fail  audit trail: {broken}")).await?,
+        }
+        if faults.is_empty() && closed == 0 && broken.is_none() {
+            return Ok(());
+        }
+        Err("the store is not as it should be; if it is damaged, restore it from a backup".to_owned())
+    }
+
+    async fn rewrap(&self, tell: &mpsc::Sender<Told>) -> Result<(), String> {
+        let clock = SystemClock::new();
+        let progress = |resealed| {
+            let _full_or_gone = tell.try_send(Told::Remark(format!("{resealed} records are sealed again")));
+        };
+        let done =
+            rewrap::run(&self.store, &self.sealer, "cli", || clock.now_ms(), progress).await.map_err(text)?;
+        let scrubbed = self.outbox.scrub().await.map_err(text)?;
+        say(tell, format!("{} records were sealed again under the newest master key", done.resealed)).await?;
+        if done.unreadable > 0 {
+            return Err(format!("{} records open with none of the master keys given", done.unreadable));
+        }
+        if !scrubbed {
+            tell.send(Told::Remark(REMAINS.to_owned())).await.map_err(|_| gone())?;
+        }
+        let remark = "The older master keys are needed only for backups, and for tokens and half-filled forms from before the change: take them out when those have ended.";
+        tell.send(Told::Remark(remark.to_owned())).await.map_err(|_| gone())
     }
 
     async fn export_person(&self, person: &Person, tell: &mpsc::Sender<Told>) -> Result<(), String> {
@@ -95,14 +174,26 @@ impl Control {
             say(tell, format!("{destination} had got {count} of them: have them erased there, too")).await?;
         }
         if !erased.scrubbed {
-            let remark = "Someone was reading all the time, so the files still hold remains; the next sweep overwrites them.";
-            tell.send(Told::Remark(remark.to_owned())).await.map_err(|_| gone())?;
+            tell.send(Told::Remark(REMAINS.to_owned())).await.map_err(|_| gone())?;
         }
         let remark = "Backups made before still hold them: delete those, or let them age out.";
         tell.send(Told::Remark(remark.to_owned())).await.map_err(|_| gone())
     }
 }
 
-pub(super) fn text(error: impl std::fmt::Display) -> String {
+/// Waits for something long, and says every now and then that it goes on: whoever asked gives up on silence.
+async fn while_telling<T>(tell: &mpsc::Sender<Told>, what: &str, work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    loop {
+        match tokio::time::timeout(STILL, &mut work).await {
+            Ok(done) => return done,
+            Err(_elapsed) => {
+                let _full_or_gone = tell.try_send(Told::Remark(what.to_owned()));
+            }
+        }
+    }
+}
+
+fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
