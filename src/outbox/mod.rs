@@ -197,10 +197,10 @@ impl Outbox {
             .require(Table::Submission, id.to_bytes(), Expectation::Absent)
             .put(Put::new(Table::Submission, id.to_bytes(), self.seal_submission(submission)?))
             .put(audit::Event::ok(now_ms, "endpoint", "submission.accepted", id).put());
-        let listed = query::timeline_puts(submission, now_ms);
-        let found_by = self.person_puts(submission);
+        let listed = query::timeline_put(submission, now_ms);
+        let found_by = self.person_puts(submission, &listed.key);
         let first =
-            kept.puts(envelope, now_ms).into_iter().chain(listed).chain(found_by).fold(first, Batch::put);
+            kept.puts(envelope, now_ms).into_iter().chain([listed]).chain(found_by).fold(first, Batch::put);
         let first = destinations.iter().fold(first, |batch, destination| {
             batch.deliver(NewDelivery {
                 key: DeliveryKey::of(id, destination).to_bytes(),

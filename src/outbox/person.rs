@@ -11,6 +11,7 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
 
 use super::query::Cursor;
 use super::submission::Submission;
@@ -188,17 +189,20 @@ pub struct ErasedPerson {
 }
 
 impl Outbox {
-    /// The records by which a submission's person is found, with their traces.
-    pub(super) fn person_puts(&self, submission: &Submission) -> Vec<Put> {
+    /// The records by which a submission's person is found, with their traces. The trace of its place in the timeline is
+    /// one of them: a place without one belongs to a submission whose person is not found yet.
+    pub(super) fn person_puts(&self, submission: &Submission, listed: &[u8]) -> Vec<Put> {
+        if self.index.is_none() {
+            return Vec::new();
+        }
         let hashes = Person::of(submission).into_iter().filter_map(|person| self.hash(&person));
         let id = submission.id.to_bytes();
-        hashes
-            .flat_map(|hash| {
-                let key = [hash.as_slice(), &id].concat();
-                let trace = trace(id, Table::Person, &key);
-                [Put::new(Table::Person, key, []), trace]
-            })
-            .collect()
+        let found_by = hashes.flat_map(|hash| {
+            let key = [hash.as_slice(), &id].concat();
+            let trace = trace(id, Table::Person, &key);
+            [Put::new(Table::Person, key, []), trace]
+        });
+        found_by.chain([trace(id, Table::Timeline, listed)]).collect()
     }
 
     fn hash(&self, person: &Person) -> Option<[u8; 32]> {
@@ -209,33 +213,43 @@ impl Outbox {
     /// Gives submissions that an older release accepted the hashes and traces of this one.
     pub async fn index_older(&self) -> Result<u64, Error> {
         let mut indexed = 0;
-        loop {
+        while self.index.is_some() {
             let keys = self.store.untraced(PAGE).await?;
             let ended = keys.len() < PAGE as usize;
+            // All of a page at once: the store makes one sync of them.
+            let mut commits = JoinSet::new();
             for key in keys {
                 let Some(cursor) = Cursor::from_key(&key) else { continue };
-                let now_ms = self.clock.now_ms();
-                let mut batch = Batch::at(now_ms).put(trace(cursor.id.to_bytes(), Table::Timeline, &key));
-                match self.read_submission(cursor.id).await {
-                    Ok(Some(submission)) => {
-                        let id = cursor.id.to_bytes();
-                        batch = batch.require(Table::Submission, id, Expectation::Present);
-                        batch = self.person_puts(&submission).into_iter().fold(batch, Batch::put);
-                        indexed += 1;
-                    }
-                    Ok(None) => batch = batch.delete(Table::Timeline, key),
-                    // Sealed under a key that is gone: nobody can be found in it, by anybody.
-                    Err(Error::Unreadable { .. }) => {}
-                    Err(error) => return Err(error),
-                }
-                match self.patiently(|| self.store.commit(batch.clone())).await {
-                    Ok(()) | Err(store::Error::Conflict { .. }) => {}
+                let batch = self.index_one(cursor, key).await?;
+                let outbox = self.clone();
+                commits.spawn(async move { outbox.patiently(|| outbox.store.commit(batch.clone())).await });
+            }
+            while let Some(committed) = commits.join_next().await {
+                match committed.unwrap_or(Err(store::Error::Unavailable)) {
+                    Ok(()) => indexed += 1,
+                    // Erased since it was read.
+                    Err(store::Error::Conflict { .. }) => {}
                     Err(error) => return Err(error.into()),
                 }
             }
             if ended {
-                return Ok(indexed);
+                break;
             }
+        }
+        Ok(indexed)
+    }
+
+    async fn index_one(&self, cursor: Cursor, listed: Vec<u8>) -> Result<Batch, Error> {
+        let (batch, id) = (Batch::at(self.clock.now_ms()), cursor.id.to_bytes());
+        match self.read_submission(cursor.id).await {
+            Ok(Some(submission)) => {
+                let batch = batch.require(Table::Submission, id, Expectation::Present);
+                Ok(self.person_puts(&submission, &listed).into_iter().fold(batch, Batch::put))
+            }
+            Ok(None) => Ok(batch.delete(Table::Timeline, listed)),
+            // Sealed under a key that is gone: nobody can be found in it, by anybody.
+            Err(Error::Unreadable { .. }) => Ok(batch.put(trace(id, Table::Timeline, &listed))),
+            Err(error) => Err(error),
         }
     }
 

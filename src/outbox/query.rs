@@ -10,7 +10,7 @@ use super::ids::{DeliveryKey, SubmissionId};
 use super::submission::Submission;
 use super::{Error, Outbox};
 use crate::audit;
-use crate::store::{self, Delivery, DeliveryFilter, DeliveryState, Put, QueueDepth, Reopened, Scan, Table};
+use crate::store::{Delivery, DeliveryFilter, DeliveryState, Put, QueueDepth, Reopened, Scan, Table};
 
 /// Entries looked at for one page, so that a rare filter over a long list does not read all of it in one go.
 const MAX_SCANNED: u32 = 1_000;
@@ -76,17 +76,16 @@ pub(super) struct Entry {
     test: bool,
 }
 
-/// The record by which lists find a submission, and its trace.
-pub(super) fn timeline_puts(submission: &Submission, accepted_at_ms: i64) -> [Put; 2] {
+/// The record by which lists find a submission.
+pub(super) fn timeline_put(submission: &Submission, accepted_at_ms: i64) -> Put {
     let key = Cursor { accepted_at_ms, id: submission.id }.to_key();
     let entry = Entry {
         flow_id: submission.flow_id.clone(),
         flow_version: submission.flow_version,
         test: submission.test,
     };
-    let trace = store::trace(submission.id.to_bytes(), Table::Timeline, &key);
     let entry = postcard::to_stdvec(&entry).expect("a string, a number and a flag serialise");
-    [Put::new(Table::Timeline, key, entry), trace]
+    Put::new(Table::Timeline, key, entry)
 }
 
 /// One line of a list.
