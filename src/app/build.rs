@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use secrecy::ExposeSecret as _;
 
-use super::{Error, Keys, destinations, master_keys};
+use super::{Error, Keys, StoreKeys, destinations, master_keys};
 use crate::catalog::Catalog;
 use crate::config::{self, Config};
 use crate::connector::{self, Import};
-use crate::crypto::{AppSecret, AppSecrets, KeyRing, PrivateKey, Purpose, Sealer, Vault};
+use crate::crypto::{AppSecret, AppSecrets, KeyRing, MacKey, PrivateKey, Purpose, Sealer, Vault};
 use crate::endpoint::{Endpoint, Flow, Flows, TokenPolicy, TokenSignature};
 use crate::flow::compile::{Mode, Settings};
 use crate::flow::handler::Handler;
@@ -26,6 +26,8 @@ pub(super) type Documents = Arc<HashMap<String, serde_json::Value>>;
 pub(super) struct Built {
     pub store: Store,
     pub sealer: Sealer,
+    /// The key of the audit chain.
+    pub chain: Arc<MacKey>,
     pub outbox: Outbox,
     pub flows: Flows,
     pub documents: Documents,
@@ -42,7 +44,8 @@ pub(super) async fn build(config: &Config) -> Result<Built, Error> {
     let sealer = Sealer::new(&master_keys(&config.server.master_key)?);
     let store = Store::open_embedded(&store_options(config))?;
     let vault = Vault::new(sealer.clone(), Purpose::StoredBody);
-    let outbox = Outbox::new(store.clone(), Arc::new(vault), clock.clone());
+    let StoreKeys { chain, index } = StoreKeys::open(&store, &sealer, clock.now_ms()).await?;
+    let outbox = Outbox::new(store.clone(), Arc::new(vault), clock.clone()).indexed(index);
     let metrics = Metrics::new();
 
     let (mut numbers, mut configured) = (HashMap::new(), HashMap::new());
@@ -105,6 +108,7 @@ pub(super) async fn build(config: &Config) -> Result<Built, Error> {
     Ok(Built {
         store,
         sealer,
+        chain,
         outbox,
         flows,
         documents: Arc::new(documents),
@@ -156,7 +160,7 @@ async fn number(
         None => {
             let kept = Keys::new(store.clone(), sealer.clone());
             if kept.list(id).await?.is_empty() {
-                let made = kept.make(id, clock).await?;
+                let made = kept.make(id, "start", clock).await?;
                 tracing::info!(number.id = id, key = %made, "made a private key; register its public half with Meta: formgate keys list");
             }
             Arc::new(KeyRing::new(kept.list(id).await?))

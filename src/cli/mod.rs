@@ -8,11 +8,13 @@ macro_rules! say {
     }};
 }
 
+mod audit;
 mod compile;
 mod demo;
 mod keys;
 mod play;
 mod serve;
+mod store;
 mod submissions;
 mod token;
 mod validate;
@@ -53,6 +55,10 @@ enum Command {
     Play(play::Args),
     /// What was submitted, and where it went
     Submissions(submissions::Args),
+    /// What was done, by whom and when
+    Audit(audit::Args),
+    /// Check, back up and restore what is stored
+    Store(store::Args),
 }
 
 /// Why a command failed: said once, on standard error.
@@ -103,6 +109,8 @@ pub fn run() -> ExitCode {
         Command::Token(args) => token::run(&args),
         Command::Play(args) => block_on(play::run(args)),
         Command::Submissions(args) => block_on(submissions::run(args)),
+        Command::Audit(args) => block_on(audit::run(args)),
+        Command::Store(args) => block_on(store::run(args)),
     };
     match result {
         Ok(code) => code,

@@ -140,7 +140,7 @@ pub struct Flow {
     pub locale: Option<String>,
     /// Which flow tokens are accepted.
     pub tokens: Tokens,
-    /// How long a delivered submission is kept.
+    /// How long a submission is kept after its deliveries ended; 0 deletes it when it is delivered.
     pub retention_days: u32,
     /// Where the first screen comes from.
     pub entry: Entry,
@@ -286,7 +286,12 @@ pub(super) fn flow(section: &Section<'_>) -> Option<Flow> {
         if code { Ok(text.to_owned()) } else { Err("is not an ISO 3166 code".to_owned()) }
     });
     let tokens = default(section, "tokens", Tokens::WORDS, Tokens::Any);
-    let retention_days = section.integer("retention_days", 1..=3650).unwrap_or(30);
+    let retention_days = section.integer("retention_days", 0..=3650).unwrap_or(30);
+    if retention_days == 0 && deliver_to.is_empty() {
+        let fix = "Name a destination in deliver_to, or keep submissions for at least a day";
+        let place = section.place.clone();
+        section.fault("retention_days", place, "what goes nowhere would be deleted at once", fix);
+    }
     let entry = default(section, "entry", Entry::WORDS, Entry::Exchange);
     let data_api = default(section, "data_api", DataApi::WORDS, DataApi::V4);
     let mode = default(section, "mode", Mode::WORDS, Mode::Grouped);

@@ -19,6 +19,14 @@ pub enum Table {
     Secret,
     /// Anything with a name of which there is one.
     Setting,
+    /// Number in the audit chain → link.
+    AuditLink,
+    /// Keyed hash of what a person is found by, and submission id → nothing.
+    Person,
+    /// Submission id and a record about it → nothing.
+    Trace,
+    /// Job id → work that was begun and must be ended, also by the next process.
+    Job,
 }
 
 impl Table {
@@ -33,6 +41,10 @@ impl Table {
             Self::Walk => 6,
             Self::Secret => 7,
             Self::Setting => 8,
+            Self::AuditLink => 9,
+            Self::Person => 10,
+            Self::Trace => 11,
+            Self::Job => 12,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The program as a person uses it: real processes, real sockets, real files.
 
 mod installation;
+mod keep;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;

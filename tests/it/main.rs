@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod architecture;
+mod audit;
 mod cli;
 mod client;
 mod compile;

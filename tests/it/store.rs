@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use formgate::store::{
-    Batch, DeliveryState, Error, Expectation, NewDelivery, OpenError, Options, Put, Reopened, Scan,
-    Settlement, Store, Table, Verdict,
+    Batch, DeliveryState, Error, Expectation, NewDelivery, OpenError, Options, Put, Reopened, RestoreError,
+    Scan, Settlement, Store, Table, Verdict,
 };
 use tempfile::TempDir;
 
@@ -315,4 +315,65 @@ async fn a_store_told_to_acknowledge_early_loses_what_it_acknowledged() {
         std::fs::copy(folder.path().join(file), crashed.path().join(file)).expect("a copy");
     }
     assert_eq!(value(&open(crashed.path()), b"a").await, None);
+}
+
+#[tokio::test]
+async fn a_copy_under_load_is_one_moment_and_delays_nobody() {
+    let folder = TempDir::new().expect("a folder");
+    let store = open(folder.path());
+    let bytes = vec![7; 20_000];
+    for number in 0..1_000u32 {
+        let put =
+            Put::new(Table::Setting, [b"old".as_slice(), &number.to_be_bytes()].concat(), bytes.clone());
+        store.commit(Batch::at(0).put(put)).await.expect("a commit");
+    }
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let writing = tokio::spawn({
+        let store = store.clone();
+        async move {
+            // Two records that are always equal in one moment, and never in a mixture of two.
+            let mut number = 0u32;
+            while !*stopped.borrow() {
+                number += 1;
+                let pair = |name: &str| Put::new(Table::Setting, name, number.to_be_bytes());
+                store.commit(Batch::at(0).put(pair("a")).put(pair("z"))).await.expect("a commit");
+            }
+            number
+        }
+    });
+    let elsewhere = TempDir::new().expect("a folder");
+    let mut copies = vec![];
+    for name in ["first", "second", "third"] {
+        let to = elsewhere.path().join(name);
+        store.copy_to(to.clone()).await.expect("a copy");
+        copies.push(to);
+    }
+    stop.send_replace(true);
+    let written = writing.await.expect("no panic");
+    assert!(written > 3, "others went on writing: {written}");
+    for copy in copies {
+        assert_eq!(Store::faults_of_copy(&copy).expect("a check"), Vec::<String>::new());
+        let restored = TempDir::new().expect("a folder");
+        let fill = |to: &mut std::fs::File| std::io::copy(&mut std::fs::File::open(&copy)?, to).map(drop);
+        Store::restore_embedded(restored.path(), &[], fill).expect("restored");
+        let store = open(restored.path());
+        let pair = (value(&store, b"a").await, value(&store, b"z").await);
+        assert_eq!(pair.0, pair.1);
+        let scan = Scan { prefix: b"old".to_vec(), limit: 2_000, ..Scan::default() };
+        assert_eq!(store.scan(Table::Setting, scan).await.expect("a read").len(), 1_000);
+        store.close().await.expect("a clean close");
+        let again = Store::restore_embedded(restored.path(), &[], |_| Ok(()));
+        assert!(matches!(again, Err(RestoreError::NotEmpty { .. })));
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_sound_store_is_not_restored() {
+    let folder = TempDir::new().expect("a folder");
+    for content in [&b"no database at all"[..], b""] {
+        let fill = |to: &mut std::fs::File| std::io::Write::write_all(to, content);
+        let refused = Store::restore_embedded(folder.path(), &[], fill);
+        assert!(matches!(refused, Err(RestoreError::Unsound(_))), "{refused:?}");
+        assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0, "as it was");
+    }
 }

@@ -106,6 +106,7 @@ fn submission() -> Submission {
         variables: BTreeMap::new(),
         test: false,
         linked_to: None,
+        walk: None,
         ending: None,
         answers: vec![
             answer("0-1/firstname", json!("Ada")),
