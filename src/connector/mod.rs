@@ -3,6 +3,7 @@
 //! Invariant: bad input is refused or named in a note, never guessed and never a panic.
 
 mod form;
+mod google_forms;
 mod json;
 mod typeform;
 
@@ -69,8 +70,8 @@ pub enum ImportError {
 }
 
 /// Every tool there is a connector for.
-pub fn connectors() -> [&'static dyn Connector; 2] {
-    [&form::NeutralForm, &typeform::Typeform]
+pub fn connectors() -> [&'static dyn Connector; 3] {
+    [&form::NeutralForm, &typeform::Typeform, &google_forms::GoogleForms]
 }
 
 /// The connector of a tool.

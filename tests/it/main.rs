@@ -10,6 +10,7 @@ mod compile;
 mod config;
 mod crypto;
 mod endpoint;
+mod google_forms;
 mod handler;
 mod outbox;
 mod player;
