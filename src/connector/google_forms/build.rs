@@ -207,7 +207,7 @@ impl Builder {
         item: &Item,
         instead: Option<&str>,
         note: Option<&str>,
-        sections: &mut Vec<Section>,
+        sections: &mut [Section],
     ) {
         let key = self.key_of(item.id.as_deref(), "text");
         let at = format!("question.{key}");
