@@ -3,6 +3,7 @@
 //! Invariant: bad input is refused or named in a note, never guessed and never a panic.
 
 mod form;
+mod google_forms;
 pub mod hubspot;
 mod json;
 pub mod typeform;
@@ -70,8 +71,8 @@ pub enum ImportError {
 }
 
 /// Every tool there is a connector for.
-pub fn connectors() -> [&'static dyn Connector; 3] {
-    [&form::NeutralForm, &typeform::Typeform, &hubspot::Hubspot]
+pub fn connectors() -> [&'static dyn Connector; 4] {
+    [&form::NeutralForm, &typeform::Typeform, &google_forms::GoogleForms, &hubspot::Hubspot]
 }
 
 /// The connector of a tool.

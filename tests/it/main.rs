@@ -11,6 +11,7 @@ mod compile;
 mod config;
 mod crypto;
 mod endpoint;
+mod google_forms;
 mod handler;
 mod hubspot;
 mod outbox;
