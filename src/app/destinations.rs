@@ -10,6 +10,7 @@ use super::Error;
 use crate::client::{AddressPolicy, Client, header};
 use crate::config::{self, Config, Target};
 use crate::connector::hubspot::{self, HubSpot, Plan};
+use crate::connector::typeform::deliver::{Definition, FormResponse};
 use crate::crypto::WebhookSecret;
 use crate::endpoint::Flows;
 use crate::form::{Form, Template};
@@ -26,6 +27,9 @@ pub(super) fn build(
         Ok(match &configured.target {
             Target::Webhook(target) => Arc::new(webhook(configured, target, &client, forms)?),
             Target::Hubspot(target) => Arc::new(hubspot(config, configured, target, &client, served)?),
+            Target::TypeformWebhook(target) => {
+                Arc::new(typeform_webhook(config, configured, target, &client)?)
+            }
         })
     };
     config.destinations.iter().map(one).collect()
@@ -109,6 +113,36 @@ fn hubspot(
         client: client.clone(),
     })
     .map_err(|error| fault(configured, error.to_string()))
+}
+
+/// It tells the fields of the definition, so every flow that delivers here has to be one of Typeform's.
+fn typeform_webhook(
+    config: &Config,
+    configured: &config::Destination,
+    target: &config::TypeformWebhook,
+    client: &Client,
+) -> Result<FormResponse, Error> {
+    let mut definitions = BTreeMap::new();
+    for flow in config.flows.iter().filter(|flow| flow.deliver_to.contains(&configured.id)) {
+        let id = flow.id.as_str().to_owned();
+        if flow.tool != config::Tool::Typeform {
+            let reason = format!("flow {id} was not made from a Typeform definition; use kind = \"webhook\"");
+            return Err(fault(configured, reason));
+        }
+        let path = flow.definition.clone();
+        let bytes = std::fs::read(&path).map_err(|source| Error::File { flow: id.clone(), path, source })?;
+        let definition =
+            Definition::read(&bytes).map_err(|source| Error::Definition { flow: id.clone(), source })?;
+        definitions.insert(id, definition);
+    }
+    Ok(FormResponse {
+        id: DestinationId::new(configured.id.as_str())?,
+        url: target.url.clone(),
+        secret: target.secret.clone(),
+        definitions,
+        policy: policy(configured),
+        client: client.clone(),
+    })
 }
 
 fn webhook(

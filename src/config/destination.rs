@@ -1,5 +1,6 @@
 //! `[[destination]]`: where submissions go.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -30,6 +31,16 @@ pub enum Target {
     Webhook(Webhook),
     /// A form in HubSpot.
     Hubspot(Hubspot),
+    /// An endpoint that expects Typeform's own webhooks.
+    TypeformWebhook(TypeformWebhook),
+}
+
+/// `kind = "typeform-webhook"`. Its URL may itself be a secret and is not shown.
+pub struct TypeformWebhook {
+    /// Where it is.
+    pub url: Url,
+    /// Signs deliveries as Typeform does; any text.
+    pub secret: Option<SecretString>,
 }
 
 /// `kind = "webhook"`. Its URL may itself be a secret and is not shown.
@@ -72,6 +83,9 @@ impl fmt::Debug for Destination {
                 .field("portal_id", &hubspot.portal_id)
                 .field("form", &hubspot.form)
                 .field("host", &hubspot.api_url.as_ref().and_then(Url::host_str)),
+            Target::TypeformWebhook(webhook) => {
+                shown.field("kind", &"typeform-webhook").field("host", &webhook.url.host_str())
+            }
         };
         shown.finish_non_exhaustive()
     }
@@ -84,6 +98,8 @@ words!(
         Webhook = "webhook",
         /// A form in HubSpot.
         Hubspot = "hubspot",
+        /// An endpoint that expects Typeform's own webhooks.
+        TypeformWebhook = "typeform-webhook",
     }
 );
 words!(
@@ -98,10 +114,11 @@ words!(
     }
 );
 
-/// The keys that belong to one kind.
-const KEYS: [(DestinationKind, &[&str]); 2] = [
+/// The keys that belong to some kinds only.
+const KEYS: [(DestinationKind, &[&str]); 3] = [
     (DestinationKind::Webhook, &["url", "secret", "shape", "mapping", "headers"]),
     (DestinationKind::Hubspot, &["token", "portal_id", "form", "api_url"]),
+    (DestinationKind::TypeformWebhook, &["url", "secret"]),
 ];
 
 pub(super) fn destination(section: &Section<'_>) -> Option<Destination> {
@@ -110,12 +127,14 @@ pub(super) fn destination(section: &Section<'_>) -> Option<Destination> {
     let kind = section.choice("kind", DestinationKind::WORDS);
     let allow_private_network = section.boolean("allow_private_network").unwrap_or(false);
     section.require("id", "Give the destination a name, which flows refer to");
-    section.require("kind", "Write kind = \"webhook\" or kind = \"hubspot\"");
+    section.require("kind", "Write kind = \"webhook\", \"hubspot\" or \"typeform-webhook\"");
+    let own = KEYS.iter().find(|(of, _)| Some(*of) == kind).map_or(&[][..], |(_, keys)| keys);
+    let mut told = BTreeSet::new();
     for (other, keys) in KEYS {
-        for key in keys {
+        for key in keys.iter().filter(|key| !own.contains(key) && told.insert(**key)) {
             // Asked for also where it does not belong, so that it is not told to be unknown as well.
             let given = section.given(key);
-            if let (Some((_, place)), Some(kind)) = (given, kind.filter(|kind| *kind != other)) {
+            if let (Some((_, place)), Some(kind)) = (given, kind) {
                 let reason = format!("belongs to kind = \"{}\"", other.as_str());
                 section.fault(key, place, reason, format!("Remove it; this is kind = \"{}\"", kind.as_str()));
             }
@@ -124,18 +143,33 @@ pub(super) fn destination(section: &Section<'_>) -> Option<Destination> {
     let target = match kind {
         Some(DestinationKind::Webhook) => webhook(section, allow_private_network).map(Target::Webhook),
         Some(DestinationKind::Hubspot) => hubspot(section, allow_private_network).map(Target::Hubspot),
+        Some(DestinationKind::TypeformWebhook) => {
+            typeform_webhook(section, allow_private_network).map(Target::TypeformWebhook)
+        }
         None => None,
     };
     section.finish();
     Some(Destination { id: id?, allow_private_network, target: target? })
 }
 
-fn webhook(section: &Section<'_>, allow_private_network: bool) -> Option<Webhook> {
-    let url = section.parsed(
+/// The `url` of a kind that has one.
+fn url(section: &Section<'_>, allow_private_network: bool) -> Option<Url> {
+    section.parsed(
         "url",
         "Write https://…, or set allow_private_network = true for a peer in your own network",
         |text| destination_url(text, allow_private_network),
-    );
+    )
+}
+
+fn typeform_webhook(section: &Section<'_>, allow_private_network: bool) -> Option<TypeformWebhook> {
+    let url = url(section, allow_private_network);
+    let secret = section.secret("secret");
+    section.require("url", "Write the address that takes Typeform's webhooks");
+    Some(TypeformWebhook { url: url?, secret })
+}
+
+fn webhook(section: &Section<'_>, allow_private_network: bool) -> Option<Webhook> {
+    let url = url(section, allow_private_network);
     let secret = section.secret("secret");
     if let Some(secret) = &secret
         && !is_webhook_secret(secret)

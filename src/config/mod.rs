@@ -25,7 +25,7 @@ use std::{
 };
 
 pub use alert::{Alert, AlertKind, Alerts};
-pub use destination::{Destination, DestinationKind, Hubspot, Shape, Target, Webhook};
+pub use destination::{Destination, DestinationKind, Hubspot, Shape, Target, TypeformWebhook, Webhook};
 pub use fault::{Fault, Faults, Place};
 pub use id::{DestinationId, FlowId, InvalidId, NumberId};
 pub use process::{Limits, Log, Server, Store, Tls};

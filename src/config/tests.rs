@@ -31,6 +31,7 @@ fn load_sample() -> (Result<Config, Faults>, BTreeSet<String>) {
         ("CRM_AUTHORIZATION", "Bearer token"),
         ("ALERT_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
         ("HUBSPOT_TOKEN", "pat-token"),
+        ("TYPEFORM_SECRET", "any text"),
     ];
     let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     Config::read(sample(), folder.path(), env)
@@ -121,7 +122,7 @@ fn an_example_of_a_default_is_the_default() {
         ((&shown.flows[0], &shown.destinations[0]), (&least.flows[0], &least.destinations[0]));
     let shape = |destination: &Destination| match &destination.target {
         Target::Webhook(webhook) => Some(webhook.shape),
-        Target::Hubspot(_) => None,
+        Target::Hubspot(_) | Target::TypeformWebhook(_) => None,
     };
     assert_eq!((shape(shown.1), shape(least.1)), (Some(Shape::Full), Some(Shape::Full)));
     assert_eq!(shown.1.allow_private_network, least.1.allow_private_network);

@@ -272,6 +272,18 @@ fn no_secret_is_ever_shown_neither_by_debug_nor_by_a_fault() {
 }
 
 #[test]
+fn a_typeform_webhook_needs_only_its_address() {
+    let of = |more: &str| format!("[[destination]]\nid = \"tf\"\nkind = \"typeform-webhook\"\n{more}");
+    let config = Folder::new(&of("url = \"https://crm.example.com/typeform\"\nsecret = \"any text\"\n"));
+    let config = config.load(&[]).expect("no fault");
+    let Target::TypeformWebhook(found) = &config.destinations[0].target else { panic!("Typeform") };
+    assert_eq!((found.url.path(), found.secret.is_some()), ("/typeform", true));
+    let faults = Folder::new(&of("shape = \"flat\"\n")).load(&[]).expect_err("two faults").to_string();
+    has(&faults, "destination[0].shape: belongs to kind = \"webhook\". Remove it; this is kind = \"typeform-webhook\"");
+    has(&faults, "destination[0].url");
+}
+
+#[test]
 fn a_hubspot_destination_has_keys_of_its_own() {
     let hubspot = |more: &str| format!("[[destination]]\nid = \"hs\"\nkind = \"hubspot\"\n{more}");
     let folder = Folder::new(&hubspot("token = \"env:TOKEN\"\nportal_id = \"25505644\"\n"));
