@@ -1,6 +1,6 @@
 //! A submission goes home: accepted once, delivered to every destination, whatever they do.
 
-mod fixture;
+pub mod fixture;
 mod webhook;
 
 use std::sync::Arc;
