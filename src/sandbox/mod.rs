@@ -1,9 +1,11 @@
-//! The peers of a demo, so that everything can be tried without an account: so far a webhook inbox.
+//! The peers of a demo, so that everything can be tried without an account: a webhook inbox, and SurveyMonkey's
+//! API for responses.
 //!
 //! Invariant: a sandbox peer shares no type with what it stands opposite to. It is for one machine: it listens on loopback
 //! only, keeps nothing on disk, and asks nobody to sign in.
 
 mod inbox;
 mod page;
+pub mod surveymonkey;
 
 pub use inbox::{Counts, Delivery, Inbox, Signed};
