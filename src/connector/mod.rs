@@ -4,6 +4,7 @@
 
 mod form;
 mod json;
+pub mod surveymonkey;
 mod typeform;
 
 use crate::form::{Fault, Form};
@@ -69,8 +70,8 @@ pub enum ImportError {
 }
 
 /// Every tool there is a connector for.
-pub fn connectors() -> [&'static dyn Connector; 2] {
-    [&form::NeutralForm, &typeform::Typeform]
+pub fn connectors() -> [&'static dyn Connector; 3] {
+    [&form::NeutralForm, &surveymonkey::SurveyMonkey, &typeform::Typeform]
 }
 
 /// The connector of a tool.

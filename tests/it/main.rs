@@ -20,5 +20,6 @@ mod schemas;
 mod server;
 mod store;
 mod store_model;
+mod surveymonkey;
 mod typeform;
 mod validator;
