@@ -158,7 +158,11 @@ fn plain(source: &str) -> Plain {
 
 fn is_tag(name: &str, inside: &str) -> bool {
     let tail = inside.strip_prefix('/').unwrap_or(inside).get(name.len()..).unwrap_or_default();
-    let ends = tail.is_empty() || tail.starts_with(|c: char| c.is_whitespace() || c == '/');
+    let attributes = tail.trim().trim_end_matches('/');
+    // Words that are no attributes make it a sentence with a comparison in it.
+    let ends = tail.is_empty()
+        || (tail.starts_with(|c: char| c.is_whitespace() || c == '/')
+            && (attributes.is_empty() || attributes.contains('=')));
     ends && (INLINE.contains(&name) || BLOCK.contains(&name) || matches!(name, "script" | "style"))
 }
 
