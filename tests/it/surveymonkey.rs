@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 mod corpus;
 mod home;
+mod person;
 
 const WORKSHOP: &str = include_str!("../fixtures/surveymonkey/workshop.json");
 

@@ -97,7 +97,12 @@ impl Responses {
         for response in found.iter().take(MAX_FOUND) {
             let Some(id) = response.get("id").and_then(Value::as_str) else { continue };
             // The list names ids only; that the filter was understood shows in the response itself.
-            let response = self.get(&["responses", id], &[], deadline).await?;
+            let response = match self.get(&["responses", id], &[], deadline).await {
+                Ok(response) => response,
+                // Somebody deleted it meanwhile.
+                Err(outcome) if outcome.status == Some(StatusCode::NOT_FOUND.as_u16()) => continue,
+                Err(outcome) => return Err(outcome),
+            };
             if response.get("custom_value").and_then(Value::as_str) == Some(&wanted) {
                 return Ok(true);
             }
