@@ -6,6 +6,7 @@ mod form;
 mod google_forms;
 pub mod hubspot;
 mod json;
+pub mod surveymonkey;
 pub mod typeform;
 
 use crate::form::{Fault, Form};
@@ -71,8 +72,14 @@ pub enum ImportError {
 }
 
 /// Every tool there is a connector for.
-pub fn connectors() -> [&'static dyn Connector; 4] {
-    [&form::NeutralForm, &typeform::Typeform, &google_forms::GoogleForms, &hubspot::Hubspot]
+pub fn connectors() -> [&'static dyn Connector; 5] {
+    [
+        &form::NeutralForm,
+        &google_forms::GoogleForms,
+        &hubspot::Hubspot,
+        &surveymonkey::SurveyMonkey,
+        &typeform::Typeform,
+    ]
 }
 
 /// The connector of a tool.

@@ -23,6 +23,7 @@ mod schemas;
 mod server;
 mod store;
 mod store_model;
+mod surveymonkey;
 mod typeform;
 mod typeform_webhook;
 mod validator;

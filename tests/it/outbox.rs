@@ -1,7 +1,7 @@
 //! A submission goes home: accepted once, delivered to every destination, whatever they do.
 
 mod erasing;
-mod fixture;
+pub mod fixture;
 mod webhook;
 
 use std::sync::Arc;

@@ -56,7 +56,7 @@ async fn customer(status: StatusCode, definition: &str) -> (FormResponse, Receiv
 async fn deliver(destination: &FormResponse, submission: &Submission) -> Outcome {
     let key = DeliveryKey::of(submission.id, destination.id());
     let deadline = Instant::now() + Duration::from_secs(20);
-    destination.deliver(Call { submission, key, attempt: 1, deadline }).await
+    destination.deliver(Call { submission, key, attempt: 1, sent_before: false, deadline }).await
 }
 
 fn orders() -> String {

@@ -139,7 +139,15 @@ async fn attempt(
     patience: Duration,
 ) -> Outcome {
     let key = DeliveryKey::of(submission.id, &crm());
-    destination.deliver(Call { submission, key, attempt, deadline: Instant::now() + patience }).await
+    destination
+        .deliver(Call {
+            submission,
+            key,
+            attempt,
+            sent_before: attempt > 1,
+            deadline: Instant::now() + patience,
+        })
+        .await
 }
 
 async fn deliver(destination: &HubSpot, submission: &Submission) -> Outcome {
