@@ -99,6 +99,7 @@ impl Reader {
                     return Vec::new();
                 };
                 match serde_json::from_str::<Value>(written) {
+                    Ok(Value::Object(options)) if options.is_empty() => return Vec::new(),
                     Ok(options) if options.is_object() => Consent::v2(&options),
                     _ => Consent { kind: "a damaged text".to_owned(), ..Consent::default() },
                 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use formgate::app::App;
 use formgate::client::{AddressPolicy, Client, Method, Request};
 use formgate::config::Config;
+use formgate::connector::hubspot::Plan;
 use formgate::crypto::PrivateKey;
 use formgate::player::document::Document;
 use formgate::player::strategy::{Played, Truthful, play};
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use super::WINE;
+use super::{WINE, read, wine};
 
 /// A configuration of one flow that delivers to HubSpot, with these lines for the destination.
 fn config(folder: &Path, tool: &str, definition: &str, destination: &str) -> Config {
@@ -130,4 +131,21 @@ async fn a_flow_that_hubspot_cannot_take_stops_the_start_with_the_reason() {
     let named = config(folder.path(), "hubspot", nameless, "form = \"5b0a4c2e-7d31-4f0e-9a57-2f6c1d8e9b10\"");
     let started = App::start(&named).await.map(|app| app.public.port());
     assert!(started.is_ok(), "{:?}", started.err().map(|error| error.to_string()));
+}
+
+#[test]
+fn a_form_that_can_never_be_written_back_says_so_before_anybody_fills_it_in() {
+    let fields = |field: Value| json!({"name": "F", "fieldGroups": [{"fields": [field]}]});
+    let plan = |definition: Value| Plan::of(&read(&definition.to_string()).expect("a form").form).map(|_| ());
+    let file = json!({"fieldType": "file", "name": "cv", "label": "Your CV", "required": true});
+    assert!(plan(fields(file)).is_err_and(|reason| reason.contains("“Your CV” asks for a file")));
+    let mut other = fields(json!({"fieldType": "email", "name": "email", "label": "E"}));
+    other["legalConsentOptions"] = json!({"type": "legitimate_interest", "lawfulBasis": "other",
+        "subscriptionTypeIds": [9], "privacyText": "P"});
+    assert!(plan(other).is_err_and(|reason| reason.contains("“other”")));
+    let mut typeform = wine().form;
+    typeform.tool = "typeform".to_owned();
+    assert!(Plan::of(&typeform).is_err_and(|reason| reason.contains("typeform")));
+    let kept = Plan::of(&wine().form).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(kept.left_out().collect::<Vec<_>>(), ["A photo"]);
 }
