@@ -138,6 +138,10 @@ impl Reader {
             );
             self.changed(format!("question.{key}"), "Legitimate interest", &what);
         }
+        if !consent.boxes.is_empty() {
+            let what = "its boxes for communication belong to another kind of consent and are not asked";
+            self.changed(format!("question.{key}"), "Legitimate interest", what);
+        }
         vec![statement(&key, String::new(), text)]
     }
 
