@@ -168,9 +168,10 @@ async fn a_server_is_ready_answers_commands_and_drains_on_sigterm() {
     assert!(play.out.contains("completed"), "{}", play.out);
     installation.sink.deliveries(1).await;
 
-    let list = installation.command(&["submissions", "list"]);
+    // The destination has it a moment before the outbox has recorded that.
+    let delivered = |ran: &Ran| words(&ran.out).windows(3).any(|w| w == ["crm", "delivered", "(attempt"]);
+    let list = installation.until(&["submissions", "list"], delivered).await;
     assert_eq!(list.code, 0, "{list:?}");
-    assert!(words(&list.out).windows(3).any(|w| w == ["crm", "delivered", "(attempt"]), "{}", list.out);
     let id = words(&list.out)[0].to_owned();
     let show = installation.command(&["submissions", "show", &id]);
     assert!(show.out.contains("\"Ada\"") && show.out.contains("attempt 1 at"), "{}", show.out);

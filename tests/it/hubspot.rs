@@ -1,5 +1,6 @@
 //! HubSpot definitions become forms: everything is carried or named, nothing panics.
 
+mod app;
 mod deliver;
 mod shapes;
 

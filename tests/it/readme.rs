@@ -52,19 +52,26 @@ fn its_form_and_its_configuration_are_read() {
     };
     write("forms/contact.json", &form);
     write("keys/shop.pem", PrivateKey::generate().private_pem().expose_secret());
-    let [tour, destination, alert] = blocks("toml").try_into().expect("three parts");
+    let [tour, destination, hubspot, typeform, alert] = blocks("toml").try_into().expect("five parts");
     let environment = || {
         [
             ("META_APP_SECRET", "secret"),
             ("CRM_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+            ("HUBSPOT_TOKEN", "pat-token"),
+            ("TYPEFORM_SECRET", "any text"),
             ("OPS_HOOK", "https://hooks.example.com/ops"),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into_iter()
     };
-    for text in
-        [tour.clone(), format!("{tour}\n{alert}"), format!("{tour}\ndeliver_to = [\"crm\"]\n{destination}")]
-    {
+    for text in [
+        tour.clone(),
+        format!("{tour}\n{alert}"),
+        format!("{tour}\ndeliver_to = [\"crm\"]\n{destination}"),
+        format!(
+            "{tour}\ndeliver_to = [\"crm\", \"hubspot\", \"typeform\"]\n{destination}\n{hubspot}\n{typeform}"
+        ),
+    ] {
         let file = write("formgate.toml", &text);
         let config = Config::load(Some(&file), environment()).unwrap_or_else(|faults| panic!("{faults}"));
         assert_eq!(config.flows.len(), 1);

@@ -99,6 +99,7 @@ impl Reader {
                     return Vec::new();
                 };
                 match serde_json::from_str::<Value>(written) {
+                    Ok(Value::Object(options)) if options.is_empty() => return Vec::new(),
                     Ok(options) if options.is_object() => Consent::v2(&options),
                     _ => Consent { kind: "a damaged text".to_owned(), ..Consent::default() },
                 }
@@ -136,6 +137,10 @@ impl Reader {
                 consent.subscriptions.get(1..).unwrap_or_default().join(", ")
             );
             self.changed(format!("question.{key}"), "Legitimate interest", &what);
+        }
+        if !consent.boxes.is_empty() {
+            let what = "its boxes for communication belong to another kind of consent and are not asked";
+            self.changed(format!("question.{key}"), "Legitimate interest", what);
         }
         vec![statement(&key, String::new(), text)]
     }

@@ -58,16 +58,11 @@ impl Running {
 
     fn destination_with(&self, form: &NeutralForm, change: impl FnOnce(&mut Settings)) -> HubSpot {
         let plan = || Plan::of(form).unwrap_or_else(|error| panic!("{error}"));
+        let plans = [0, 1].map(|version| (("contact".to_owned(), version), plan()));
         let mut settings = Settings {
-            id: crm(),
-            portal: PORTAL.to_owned(),
-            form: None,
-            api: Url::parse(&format!("http://{}", self.address)).expect("a URL"),
-            token: SecretString::from(TOKEN),
             public_url: Url::parse("https://forms.example.com").ok(),
-            plans: BTreeMap::from([0, 1].map(|version| (("contact".to_owned(), version), plan()))),
-            policy: AddressPolicy::AllowPrivateNetwork,
-            client: Client::new(),
+            plans: BTreeMap::from(plans),
+            ..settings(self)
         };
         change(&mut settings);
         HubSpot::new(settings).expect("a token")
@@ -451,19 +446,58 @@ async fn implicit_consent_and_legitimate_interest_are_told_in_the_words_shown() 
     }
 }
 
-#[test]
-fn a_form_that_can_never_be_written_back_says_so_before_anybody_fills_it_in() {
-    let fields = |field: Value| json!({"name": "F", "fieldGroups": [{"fields": [field]}]});
-    let plan = |definition: Value| Plan::of(&read(&definition.to_string()).expect("a form").form).map(|_| ());
-    let file = json!({"fieldType": "file", "name": "cv", "label": "Your CV", "required": true});
-    assert!(plan(fields(file)).is_err_and(|reason| reason.contains("“Your CV” asks for a file")));
-    let mut other = fields(json!({"fieldType": "email", "name": "email", "label": "E"}));
-    other["legalConsentOptions"] = json!({"type": "legitimate_interest", "lawfulBasis": "other",
-        "subscriptionTypeIds": [9], "privacyText": "P"});
-    assert!(plan(other).is_err_and(|reason| reason.contains("“other”")));
-    let mut typeform = wine().form;
-    typeform.tool = "typeform".to_owned();
-    assert!(Plan::of(&typeform).is_err_and(|reason| reason.contains("typeform")));
-    let kept = Plan::of(&wine().form).unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(kept.left_out().collect::<Vec<_>>(), ["A photo"]);
+#[tokio::test]
+async fn a_form_that_was_changed_in_hubspot_since_is_refused_with_what_changed() {
+    let changed = |change: fn(&mut Value)| {
+        let mut definition: Value = serde_json::from_str(WINE).expect("JSON");
+        change(&mut definition);
+        definition
+    };
+    for (definition, class, words) in [
+        (
+            changed(|form| form["fieldGroups"][1]["fields"][0]["name"] = json!("renamed")),
+            "mapping",
+            vec![
+                "“First name” (firstname): it is no longer on the form",
+                "FIELD_NOT_IN_FORM_DEFINITION",
+                "REQUIRED_FIELD",
+            ],
+        ),
+        (
+            changed(|form| form["fieldGroups"][3]["fields"][0]["options"] = json!([])),
+            "mapping",
+            vec!["“Wine” (wine): the value is no longer one of the property's"],
+        ),
+        (
+            changed(|form| form["configuration"]["recaptchaEnabled"] = json!(true)),
+            "captcha",
+            vec!["CAPTCHA is on"],
+        ),
+        (
+            changed(|form| {
+                form["legalConsentOptions"]["consentToProcessCheckboxLabel"] = json!("Other words")
+            }),
+            "consent",
+            vec!["MISSING_PROCESSING_CONSENT_TEXT"],
+        ),
+        (
+            changed(|form| {
+                form["legalConsentOptions"]["communicationsCheckboxes"][0]["label"] = json!("Others")
+            }),
+            "consent",
+            vec!["MISSING_COMMUNICATION_CONSENT_TEXT"],
+        ),
+        (
+            changed(|form| form["legalConsentOptions"] = json!({"type": "none"})),
+            "consent",
+            vec!["INVALID_LEGAL_OPTION_FORMAT"],
+        ),
+    ] {
+        let hubspot = start(Account::new(PORTAL, TOKEN, &[definition])).await;
+        let outcome = deliver(&hubspot.destination(&wine().form), &submission()).await;
+        let Verdict::Refused { reason } = &outcome.verdict else { panic!("{outcome:?}") };
+        assert_eq!((outcome.class, outcome.status), (class, Some(400)), "{reason}");
+        assert!(words.iter().all(|word| reason.contains(word)), "{words:?}: {reason}");
+        assert!(hubspot.account.records().is_empty());
+    }
 }
