@@ -7,6 +7,7 @@ mod google_forms;
 mod json;
 mod typeform;
 
+pub use self::google_forms::PublicForm;
 use crate::form::{Fault, Form};
 
 /// A form tool.
