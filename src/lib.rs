@@ -18,7 +18,7 @@
 //! | [`connector`] | one file per form tool: definition to form | `audit` `client` `crypto` `form` `outbox` `store` |
 //! | [`catalog`] | flows and their versions | `audit` `connector` `flow` `form` `outbox` `store` |
 //! | [`player`] | a WhatsApp client that walks a flow against a real endpoint; its cryptography is its own | `client` `flow` `form` |
-//! | [`sandbox`] | the peers of a demo: a webhook inbox, a HubSpot account, SurveyMonkey's responses | `client` `crypto` `server` |
+//! | [`sandbox`] | the peers of a demo: a webhook inbox, a HubSpot account, SurveyMonkey's responses, a Google form's page | `client` `crypto` `server` |
 //! | [`config`] | the only reader of environment and files | `server` |
 //! | [`app`] | composition root: builds components, route table, owns every long task | everything |
 //! | [`cli`] | one file per command | everything |

@@ -9,6 +9,7 @@ mod json;
 pub mod surveymonkey;
 pub mod typeform;
 
+pub use self::google_forms::PublicForm;
 use crate::form::{Fault, Form};
 
 /// A form tool.

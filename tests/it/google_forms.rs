@@ -1,6 +1,7 @@
 //! Google Forms definitions, of the API and of the public page, become forms: everything is carried or named, nothing panics.
 
 mod corpus;
+mod delivery;
 
 use std::collections::BTreeSet;
 

@@ -105,7 +105,7 @@ impl Builder {
         match email {
             Email::No => return,
             Email::Unknown => {
-                return self.changed("form.email", "", "unknown: whether the form collects e-mail addresses is not told");
+                return self.changed("form.email", "Email", "unknown: whether the form collects e-mail addresses is not told");
             }
             Email::Verified => self.changed(
                 &at,

@@ -10,6 +10,8 @@
 mod api;
 mod build;
 mod checks;
+mod deliver;
+mod entries;
 mod kinds;
 mod navigation;
 mod page;
@@ -18,6 +20,7 @@ mod source;
 use serde_json::Value;
 
 use self::build::Builder;
+pub use self::deliver::PublicForm;
 use super::json::list;
 use super::{Connector, Import, ImportError};
 use crate::form::Template;
