@@ -368,6 +368,31 @@ async fn a_copy_under_load_is_one_moment_and_delays_nobody() {
 }
 
 #[tokio::test]
+async fn scrubbing_overwrites_what_was_deleted_and_gives_its_room_back() {
+    let folder = TempDir::new().expect("a folder");
+    let store = open(folder.path());
+    let keys: Vec<[u8; 4]> = (0..200u32).map(u32::to_be_bytes).collect();
+    for key in &keys {
+        let put = Put::new(Table::Setting, *key, b"canary".repeat(3_000));
+        store.commit(Batch::at(0).put(put)).await.expect("a commit");
+    }
+    let read = || {
+        ["store.sqlite3", "store.sqlite3-wal"]
+            .map(|file| std::fs::read(folder.path().join(file)).expect("a file"))
+    };
+    let is_there = || read().iter().any(|bytes| bytes.windows(6).any(|window| window == b"canary"));
+    assert!(store.scrub().await.expect("a scrub"));
+    let full = read()[0].len();
+    assert!(is_there() && full > 3_000_000);
+    let gone = keys.iter().fold(Batch::at(0), |batch, key| batch.delete(Table::Setting, *key));
+    store.commit(gone).await.expect("a commit");
+    assert!(is_there(), "the file is not folded in yet");
+    assert!(store.scrub().await.expect("a scrub"));
+    assert!(!is_there());
+    assert!(read()[0].len() < full / 4, "{} of {full}", read()[0].len());
+}
+
+#[tokio::test]
 async fn what_is_no_sound_store_is_not_restored() {
     let folder = TempDir::new().expect("a folder");
     for content in [&b"no database at all"[..], b""] {
