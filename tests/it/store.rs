@@ -223,6 +223,24 @@ async fn a_second_process_on_the_same_folder_is_refused_until_the_first_has_clos
 }
 
 #[tokio::test]
+async fn the_release_before_can_open_what_this_one_wrote() {
+    let folder = TempDir::new().expect("a folder");
+    let store = open(folder.path());
+    // Of every kind that the release before did not know: it reads by table, and never these.
+    for table in [Table::AuditLink, Table::Person, Table::Trace, Table::Job] {
+        store.commit(Batch::at(0).put(Put::new(table, "a", "1"))).await.expect("a commit");
+    }
+    store.close().await.expect("a clean close");
+    let file = rusqlite::Connection::open(folder.path().join("store.sqlite3")).expect("the file");
+    let schema: i64 = file.pragma_query_value(None, "user_version", |row| row.get(0)).expect("a schema");
+    assert_eq!(schema, 1, "a release refuses files of a schema it does not know");
+    let tables: i64 = file
+        .query_row("SELECT count(*) FROM sqlite_schema WHERE sql IS NOT NULL", [], |row| row.get(0))
+        .expect("a count");
+    assert_eq!(tables, 7, "record, delivery, sqlite_sequence and four indexes");
+}
+
+#[tokio::test]
 async fn a_store_of_a_newer_program_is_refused() {
     let folder = TempDir::new().expect("a folder");
     open(folder.path()).close().await.expect("a clean close");
