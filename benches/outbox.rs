@@ -127,8 +127,7 @@ async fn measure(clients: usize, delivering: bool, ceiling: f64) {
     let key = Arc::new(MacKey::generate());
     store.commit(Batch::at(0).put(store.chain_beginning(key.as_ref()))).await.expect("a chain");
     store.chain_audit(Arc::<MacKey>::clone(&key));
-    let outbox =
-        Outbox::new(store.clone(), Arc::new(seal), Arc::new(SystemClock::new())).indexed(key);
+    let outbox = Outbox::new(store.clone(), Arc::new(seal), Arc::new(SystemClock::new())).indexed(key);
     let ids = ["crm", "sheet"].map(|id| DestinationId::new(id).expect("an id"));
     let sinks = ids.clone().map(|id| Arc::new(Sink { id, delivered: AtomicUsize::new(0) }));
     let (shutdown, stop) = watch::channel(false);
