@@ -14,6 +14,8 @@ use crate::store::{RestoreError, Store};
 
 /// How a backup's name ends.
 const SUFFIX: &str = ".formgate-backup";
+/// What follows while it is being written.
+const HALF: &str = ".half";
 
 fn refused(reason: impl std::fmt::Display) -> Error {
     Error::Control(reason.to_string())
@@ -29,6 +31,15 @@ pub(super) async fn write(
     data: &Path,
     folder: &Path,
 ) -> Result<PathBuf, Error> {
+    // Two at once would write to one file. Given up when it is dropped, or when the process dies.
+    let lock = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(data.join("backup.lock"));
+    let lock = lock.map_err(refused)?;
+    lock.try_lock().map_err(|_held| refused("a backup is being written already"))?;
     let plain = data.join("store.backup");
     // Left by a process that died here.
     remove(&plain).map_err(refused)?;
@@ -41,6 +52,7 @@ pub(super) async fn write(
         Err(error) => Err(error.into()),
     };
     remove(&plain).map_err(refused)?;
+    drop(lock);
     written
 }
 
@@ -53,7 +65,7 @@ fn remove(path: &Path) -> io::Result<()> {
 
 fn seal(sealer: &Sealer, copy: &Path, folder: &Path) -> Result<PathBuf, Error> {
     let at = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ").to_string();
-    let (half, whole) = (folder.join(format!("{at}.half")), folder.join(format!("{at}{SUFFIX}")));
+    let (half, whole) = (folder.join(format!("{at}{SUFFIX}{HALF}")), folder.join(format!("{at}{SUFFIX}")));
     let sound = |copy: &Path| match Store::faults_of_copy(copy)?.first() {
         None => Ok(()),
         Some(fault) => Err(refused(format!("the store is damaged: {fault}"))),
@@ -61,6 +73,10 @@ fn seal(sealer: &Sealer, copy: &Path, folder: &Path) -> Result<PathBuf, Error> {
     sound(copy)?;
     let write = || {
         std::fs::create_dir_all(folder)?;
+        // Left by a process that died; nobody else writes one now.
+        for path in backups(folder, &[SUFFIX, HALF].concat())? {
+            remove(&path)?;
+        }
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&half)?;
         let mut to = BufWriter::new(file);
         sealer.seal_archive(BufReader::new(File::open(copy)?), &mut to)?;
@@ -153,13 +169,16 @@ fn newest(from: &Path) -> io::Result<Option<PathBuf>> {
     if from.is_file() {
         return Ok(Some(from.to_owned()));
     }
-    let mut newest = None;
-    for entry in std::fs::read_dir(from)? {
+    Ok(backups(from, SUFFIX)?.into_iter().max())
+}
+
+fn backups(folder: &Path, suffix: &str) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
-        let is_backup = path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(SUFFIX));
-        if is_backup && newest.as_ref().is_none_or(|newest| *newest < path) {
-            newest = Some(path);
+        if path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(suffix)) {
+            found.push(path);
         }
     }
-    Ok(newest)
+    Ok(found)
 }

@@ -80,7 +80,11 @@ impl Outbox {
             self.index_older().await?;
             self.resume_erasures().await
         };
-        match begin.await {
+        let begun = tokio::select! {
+            _ = shutdown.wait_for(|stop| *stop) => return,
+            begun = begin => begun,
+        };
+        match begun {
             Ok(0) => {}
             Ok(jobs) => tracing::info!(jobs, "erasures were ended that another process had begun"),
             Err(error) => report(&error),

@@ -119,6 +119,21 @@ fn the_environment_wins_over_the_file_in_sections_and_in_named_entries() {
 }
 
 #[test]
+fn zero_days_need_a_destination_to_have_been_delivered_to() {
+    let days = ("FORMGATE_FLOW__CONTACT_2__RETENTION_DAYS", "0");
+    let secrets = [("NEW", "a"), ("OLD", "b")];
+    assert_eq!(
+        complete().load(&[days, secrets[0], secrets[1]]).expect("no fault").flows[0].retention_days,
+        0
+    );
+    let faults = complete().faults(&[days, ("FORMGATE_FLOW__CONTACT_2__DELIVER_TO", "")]);
+    assert!(
+        faults.iter().any(|fault| fault.contains("what goes nowhere would be deleted at once")),
+        "{faults:?}"
+    );
+}
+
+#[test]
 fn all_faults_are_told_together_each_with_its_place_and_a_way_out() {
     let folder = Folder::new(
         r#"

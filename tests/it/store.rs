@@ -223,6 +223,24 @@ async fn a_second_process_on_the_same_folder_is_refused_until_the_first_has_clos
 }
 
 #[tokio::test]
+async fn the_release_before_can_open_what_this_one_wrote() {
+    let folder = TempDir::new().expect("a folder");
+    let store = open(folder.path());
+    // Of every kind that the release before did not know: it reads by table, and never these.
+    for table in [Table::AuditLink, Table::Person, Table::Trace, Table::Job] {
+        store.commit(Batch::at(0).put(Put::new(table, "a", "1"))).await.expect("a commit");
+    }
+    store.close().await.expect("a clean close");
+    let file = rusqlite::Connection::open(folder.path().join("store.sqlite3")).expect("the file");
+    let schema: i64 = file.pragma_query_value(None, "user_version", |row| row.get(0)).expect("a schema");
+    assert_eq!(schema, 1, "a release refuses files of a schema it does not know");
+    let tables: i64 = file
+        .query_row("SELECT count(*) FROM sqlite_schema WHERE sql IS NOT NULL", [], |row| row.get(0))
+        .expect("a count");
+    assert_eq!(tables, 7, "record, delivery, sqlite_sequence and four indexes");
+}
+
+#[tokio::test]
 async fn a_store_of_a_newer_program_is_refused() {
     let folder = TempDir::new().expect("a folder");
     open(folder.path()).close().await.expect("a clean close");
@@ -365,6 +383,31 @@ async fn a_copy_under_load_is_one_moment_and_delays_nobody() {
         let again = Store::restore_embedded(restored.path(), &[], |_| Ok(()));
         assert!(matches!(again, Err(RestoreError::NotEmpty { .. })));
     }
+}
+
+#[tokio::test]
+async fn scrubbing_overwrites_what_was_deleted_and_gives_its_room_back() {
+    let folder = TempDir::new().expect("a folder");
+    let store = open(folder.path());
+    let keys: Vec<[u8; 4]> = (0..200u32).map(u32::to_be_bytes).collect();
+    for key in &keys {
+        let put = Put::new(Table::Setting, *key, b"canary".repeat(3_000));
+        store.commit(Batch::at(0).put(put)).await.expect("a commit");
+    }
+    let read = || {
+        ["store.sqlite3", "store.sqlite3-wal"]
+            .map(|file| std::fs::read(folder.path().join(file)).expect("a file"))
+    };
+    let is_there = || read().iter().any(|bytes| bytes.windows(6).any(|window| window == b"canary"));
+    assert!(store.scrub().await.expect("a scrub"));
+    let full = read()[0].len();
+    assert!(is_there() && full > 3_000_000);
+    let gone = keys.iter().fold(Batch::at(0), |batch, key| batch.delete(Table::Setting, *key));
+    store.commit(gone).await.expect("a commit");
+    assert!(is_there(), "the file is not folded in yet");
+    assert!(store.scrub().await.expect("a scrub"));
+    assert!(!is_there());
+    assert!(read()[0].len() < full / 4, "{} of {full}", read()[0].len());
 }
 
 #[tokio::test]

@@ -83,7 +83,12 @@ fn range(submission: [u8; 16]) -> ([u8; 16], Vec<u8>) {
 /// was in the way; then it has to be asked for again.
 pub(super) fn scrub(connection: &Connection) -> rusqlite::Result<bool> {
     let busy_ms: u32 = connection.pragma_query_value(None, "busy_timeout", |row| row.get(0))?;
-    connection.execute_batch(&format!("PRAGMA incremental_vacuum({MAX_FREED_PAGES})"))?;
+    {
+        // Each step frees one page, so it has to be stepped to its end.
+        let mut vacuum = connection.prepare(&format!("PRAGMA incremental_vacuum({MAX_FREED_PAGES})"))?;
+        let mut freed = vacuum.query([])?;
+        while freed.next()?.is_some() {}
+    }
     connection.busy_timeout(std::time::Duration::from_millis(SCRUB_PATIENCE_MS.into()))?;
     let blocked: rusqlite::Result<i64> =
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));

@@ -151,6 +151,12 @@ async fn a_backup_of_the_running_server_is_sealed_and_restored_to_an_empty_folde
     }
     assert_eq!(files(&installation.folder.path().join("backups")).len(), 1, "nothing else is left");
     assert!(!installation.folder.path().join("data/store.backup").exists());
+    // What a process left that died while it wrote one is cleared away by the next.
+    let path = |name: &str| installation.folder.path().join(name);
+    std::fs::write(path("data/store.backup"), "half a copy").expect("a file");
+    std::fs::write(path("backups/2026.formgate-backup.half"), "half a backup").expect("a file");
+    assert_eq!(installation.command(&["store", "backup", "backups"]).code, 0);
+    assert_eq!(files(&path("backups")).len(), 2);
     // What comes later is not in it.
     assert_eq!(installation.play(&server, &["--answers", "answers.json"]).code, 0);
     server.terminate(Duration::from_secs(15)).await;
@@ -159,7 +165,6 @@ async fn a_backup_of_the_running_server_is_sealed_and_restored_to_an_empty_folde
     let refused = restore();
     assert_eq!(refused.code, 1, "{refused:?}");
     assert!(refused.err.contains("is not empty"), "{}", refused.err);
-    let path = |name: &str| installation.folder.path().join(name);
     std::fs::rename(path("data"), path("data-before")).expect("moved away");
     std::fs::rename(path("master.key"), path("right.key")).expect("moved away");
     let refused = restore();

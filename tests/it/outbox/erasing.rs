@@ -84,11 +84,11 @@ async fn a_delivered_submission_is_erased_when_its_days_are_over_and_is_in_no_fi
     let retention = retention(&home, 30).await;
     let crm = home.destination("crm", Behaviour::delivers());
     let (old, young) = (submission(1), submission(2));
-    accept(&home, &old, &[crm.id.clone()]).await;
+    accept(&home, &old, std::slice::from_ref(&crm.id)).await;
     let working = home.work(std::slice::from_ref(&crm));
     home.settled(old.id, &[DeliveryState::Delivered]).await;
     home.clock.advance(15 * DAY_MS);
-    accept(&home, &young, &[crm.id.clone()]).await;
+    accept(&home, &young, std::slice::from_ref(&crm.id)).await;
     home.settled(young.id, &[DeliveryState::Delivered]).await;
     working.stop().await;
 
@@ -119,7 +119,7 @@ async fn what_is_open_is_never_erased_and_what_was_given_up_as_long_after_that()
     let retention = retention(&home, 2).await;
     let crm = home.destination("crm", Behaviour::answers(Outcome::retry("status", Some(500), None)));
     let (open, half) = (submission(1), submission(2));
-    accept(&home, &open, &[crm.id.clone()]).await;
+    accept(&home, &open, std::slice::from_ref(&crm.id)).await;
     let sheet = home.destination("sheet", Behaviour::delivers());
     accept(&home, &half, &[sheet.id.clone(), DestinationId::new("gone").expect("an id")]).await;
     let working = home.work(&[Arc::clone(&crm), sheet]);
@@ -150,7 +150,7 @@ async fn zero_days_erase_on_delivery_but_not_what_was_given_up_or_goes_nowhere()
     let crm = home.destination("crm", Behaviour::delivers());
     let sheet = home.destination("sheet", Behaviour::answers(Outcome::refused("status", Some(410), "gone")));
     let (delivered, refused, nowhere) = (submission(1), submission(2), submission(3));
-    accept(&home, &delivered, &[crm.id.clone()]).await;
+    accept(&home, &delivered, std::slice::from_ref(&crm.id)).await;
     accept(&home, &refused, &[crm.id.clone(), sheet.id.clone()]).await;
     accept(&home, &nowhere, &[]).await;
     let working = home.work(&[crm, sheet]);
@@ -208,13 +208,13 @@ async fn a_person_is_found_by_number_id_address_and_token_and_erased_from_every_
     let ada =
         [of_person(1, "+393331234567", "Ada@example.com"), of_person(2, "+393331234567", "ada@example.com")];
     let bob = of_person(3, "+4915112345678", "bob@example.com");
-    accept(&home, &ada[0], &[crm.id.clone()]).await;
+    accept(&home, &ada[0], std::slice::from_ref(&crm.id)).await;
     let working = home.work(std::slice::from_ref(&crm));
     home.settled(ada[0].id, &[DeliveryState::Delivered]).await;
     working.stop().await;
     // Waiting for its first attempt.
-    accept(&home, &ada[1], &[crm.id.clone()]).await;
-    accept(&home, &bob, &[crm.id.clone()]).await;
+    accept(&home, &ada[1], std::slice::from_ref(&crm.id)).await;
+    accept(&home, &bob, std::slice::from_ref(&crm.id)).await;
     for (by, text) in [
         (By::Phone, "0039 333 1234567"),
         (By::UserId, "id of +393331234567"),
