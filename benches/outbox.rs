@@ -13,11 +13,12 @@ use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rsa::{
     KeySize, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, OaepPublicEncryptingKey, PrivateDecryptingKey,
 };
+use formgate::crypto::MacKey;
 use formgate::outbox::{
     Answer, Attempting, Call, Destination, DestinationId, Form, Outbox, Outcome, RetryPolicy, SealBody,
     Submission, SubmissionId, SystemClock, Unsealable, Worker,
 };
-use formgate::store::{Options, Store};
+use formgate::store::{Batch, Options, Store};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -113,6 +114,7 @@ fn submission() -> Submission {
         variables: BTreeMap::new(),
         test: false,
         linked_to: None,
+        walk: None,
         ending: None,
         answers: (0..8).map(answer).collect(),
     }
@@ -122,7 +124,11 @@ async fn measure(clients: usize, delivering: bool, ceiling: f64) {
     let folder = tempfile::TempDir::new().expect("a folder");
     let store = Store::open_embedded(&Options::new(folder.path())).expect("the store opens");
     let seal = Sealing(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &[7; 32]).expect("a key")));
-    let outbox = Outbox::new(store.clone(), Arc::new(seal), Arc::new(SystemClock::new()));
+    // What the program does besides: the audit trail is chained, and persons can be found.
+    let key = Arc::new(MacKey::generate());
+    store.commit(Batch::at(0).put(store.chain_beginning(key.as_ref()))).await.expect("a chain");
+    store.chain_audit(Arc::<MacKey>::clone(&key));
+    let outbox = Outbox::new(store.clone(), Arc::new(seal), Arc::new(SystemClock::new())).indexed(key);
     let ids = ["crm", "sheet"].map(|id| DestinationId::new(id).expect("an id"));
     let sinks = ids.clone().map(|id| Arc::new(Sink { id, delivered: AtomicUsize::new(0) }));
     let (shutdown, stop) = watch::channel(false);

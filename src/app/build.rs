@@ -6,22 +6,17 @@ use std::sync::Arc;
 
 use secrecy::ExposeSecret as _;
 
-use super::{Error, Keys, master_keys};
+use super::{Error, Keys, StoreKeys, destinations, master_keys};
 use crate::catalog::Catalog;
-use crate::client::{AddressPolicy, Client, header};
 use crate::config::{self, Config};
 use crate::connector::{self, Import};
-use crate::crypto::{AppSecret, AppSecrets, KeyRing, PrivateKey, Purpose, Sealer, Vault, WebhookSecret};
+use crate::crypto::{AppSecret, AppSecrets, KeyRing, MacKey, PrivateKey, Purpose, Sealer, Vault};
 use crate::endpoint::{Endpoint, Flow, Flows, TokenPolicy, TokenSignature};
 use crate::flow::compile::{Mode, Settings};
 use crate::flow::handler::Handler;
 use crate::flow::limits::Version;
 use crate::flow::plan::{DataApi, Entry};
-use crate::form::{Form, Template};
-use crate::outbox::{
-    Clock, Destination, DestinationId, Field, LeadFields, Outbox, Pace, Rate, RetryPolicy, Shape,
-    SystemClock, Webhook, slug,
-};
+use crate::outbox::{Clock, Destination, DestinationId, Outbox, Pace, Rate, RetryPolicy, SystemClock};
 use crate::server::Tls;
 use crate::store::{self, Store};
 use crate::telemetry::Metrics;
@@ -32,6 +27,8 @@ pub(super) type Documents = Arc<HashMap<String, serde_json::Value>>;
 pub(super) struct Built {
     pub store: Store,
     pub sealer: Sealer,
+    /// The key of the audit chain.
+    pub chain: Arc<MacKey>,
     pub outbox: Outbox,
     pub flows: Flows,
     pub documents: Documents,
@@ -49,7 +46,8 @@ pub(super) async fn build(config: &Config) -> Result<Built, Error> {
     let sealer = Sealer::new(&master_keys(&config.server.master_key)?);
     let store = Store::open_embedded(&store_options(config))?;
     let vault = Vault::new(sealer.clone(), Purpose::StoredBody);
-    let outbox = Outbox::new(store.clone(), Arc::new(vault), clock.clone());
+    let StoreKeys { chain, index } = StoreKeys::open(&store, &sealer, clock.now_ms()).await?;
+    let outbox = Outbox::new(store.clone(), Arc::new(vault), clock.clone()).indexed(index);
     let metrics = Metrics::new();
 
     let (mut numbers, mut configured) = (HashMap::new(), HashMap::new());
@@ -106,12 +104,7 @@ pub(super) async fn build(config: &Config) -> Result<Built, Error> {
     }
     let flows = Flows::default();
     flows.replace(served);
-    let client = Client::new();
-    let destinations = config
-        .destinations
-        .iter()
-        .map(|configured| Ok(Arc::new(destination(configured, &client, &forms)?) as Arc<dyn Destination>))
-        .collect::<Result<_, Error>>()?;
+    let destinations = destinations::build(config, &forms, &flows)?;
     let paces = config
         .destinations
         .iter()
@@ -122,6 +115,7 @@ pub(super) async fn build(config: &Config) -> Result<Built, Error> {
     Ok(Built {
         store,
         sealer,
+        chain,
         outbox,
         flows,
         documents: Arc::new(documents),
@@ -192,7 +186,7 @@ async fn number(
         None => {
             let kept = Keys::new(store.clone(), sealer.clone());
             if kept.list(id).await?.is_empty() {
-                let made = kept.make(id, clock).await?;
+                let made = kept.make(id, "start", clock).await?;
                 tracing::info!(number.id = id, key = %made, "made a private key; register its public half with Meta: formgate keys list");
             }
             Arc::new(KeyRing::new(kept.list(id).await?))
@@ -239,58 +233,4 @@ fn settings(flow: &config::Flow) -> Settings {
         locale: flow.locale.clone(),
         default_country: flow.default_country.clone(),
     }
-}
-
-fn destination(
-    configured: &config::Destination,
-    client: &Client,
-    forms: &BTreeMap<String, Form>,
-) -> Result<Webhook, Error> {
-    let fault = |reason: String| Error::Destination { id: configured.id.as_str().to_owned(), reason };
-    let secret = WebhookSecret::try_from(&configured.secret).map_err(|error| fault(error.to_string()))?;
-    let mut headers = header::HeaderMap::new();
-    for (name, value) in &configured.headers {
-        let parsed = header::HeaderName::try_from(name.as_str())
-            .ok()
-            .zip(header::HeaderValue::try_from(value.expose_secret()).ok());
-        let (name, mut value) =
-            parsed.ok_or_else(|| fault(format!("“{name}” is no header that can be sent")))?;
-        value.set_sensitive(true);
-        headers.insert(name, value);
-    }
-    let mapping: HashMap<&str, &str> =
-        configured.mapping.iter().map(|(key, name)| (key.as_str(), name.as_str())).collect();
-    let fields = |form: &Form| {
-        let field = |key: &str, title: &str| Field {
-            key: key.to_owned(),
-            // The name is the same for everybody: what a title recalls is not part of it.
-            name: mapping
-                .get(key)
-                .map_or_else(|| slug(&Template::parse(title).literal()), |name| (*name).to_owned()),
-        };
-        form.questions().filter(|(_, q)| q.kind.is_answered()).map(|(_, q)| field(&q.key, &q.title)).collect()
-    };
-    let shape = match configured.shape {
-        config::Shape::Full => Shape::Full,
-        config::Shape::Flat => {
-            Shape::Flat { fields: forms.iter().map(|(id, form)| (id.clone(), fields(form))).collect() }
-        }
-        config::Shape::Lead => {
-            let names = |form: &Form| LeadFields { names: fields(form), ..LeadFields::default() };
-            Shape::Lead { fields: forms.iter().map(|(id, form)| (id.clone(), names(form))).collect() }
-        }
-    };
-    Ok(Webhook {
-        id: DestinationId::new(configured.id.as_str())?,
-        url: configured.url.clone(),
-        signer: Some(Arc::new(secret)),
-        shape,
-        headers,
-        policy: if configured.allow_private_network {
-            AddressPolicy::AllowPrivateNetwork
-        } else {
-            AddressPolicy::PublicHttps
-        },
-        client: client.clone(),
-    })
 }

@@ -20,12 +20,18 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::{Error, Keys, build, master_keys};
+use super::{Error, Keys, StoreKeys, build, master_keys};
 use crate::config::Config;
-use crate::crypto::{KeyRing, PrivateKey, Purpose, Sealer, Vault};
+use crate::crypto::{KeyRing, MacKey, PrivateKey, Purpose, Sealer, Vault};
 use crate::endpoint::Flows;
-use crate::outbox::{DeliveryView, DestinationId, Filter, Outbox, ReplayFilter, SubmissionId, SystemClock};
+use crate::outbox::{
+    Clock as _, DeliveryView, DestinationId, Filter, Outbox, ReplayFilter, SubmissionId, SystemClock,
+};
 use crate::store::{DeliveryState, OpenError, Options, Store};
+
+mod keep;
+
+pub use self::keep::Command as Keep;
 
 /// The socket's name in the data folder.
 const SOCKET: &str = "control.sock";
@@ -93,6 +99,8 @@ pub enum Command {
         /// Which one.
         number: String,
     },
+    /// What keeps the store safe and clean.
+    Keep(Keep),
 }
 
 /// What is answered, line by line.
@@ -119,6 +127,12 @@ pub enum Told {
 /// Carries out commands on one store.
 pub struct Control {
     pub(super) outbox: Outbox,
+    pub(super) store: Store,
+    pub(super) sealer: Sealer,
+    /// The key of the audit chain.
+    pub(super) chain: Arc<MacKey>,
+    /// The data folder.
+    pub(super) data: PathBuf,
     pub(super) keys: Keys,
     /// The configured destinations' ids.
     pub(super) destinations: Vec<String>,
@@ -140,7 +154,7 @@ pub async fn run(config: &Config, command: Command, mut tell: impl FnMut(Told)) 
         Err(OpenError::InUse { .. }) => return remote(&folder.join(SOCKET), &command, tell).await,
         Err(error) => return Err(error.into()),
     };
-    let control = Control::offline(config, store.clone())?;
+    let control = Control::offline(config, store.clone()).await?;
     let telling = async {
         let mut failed = None;
         while let Some(told) = rx.recv().await {
@@ -269,18 +283,22 @@ async fn converse(control: &Control, mut stream: UnixStream) {
 
 impl Control {
     /// For a store that no server has.
-    fn offline(config: &Config, store: Store) -> Result<Control, Error> {
+    async fn offline(config: &Config, store: Store) -> Result<Control, Error> {
         let sealer = Sealer::new(&master_keys(&config.server.master_key)?);
         let vault = Vault::new(sealer.clone(), Purpose::StoredBody);
-        let outbox = Outbox::new(store.clone(), Arc::new(vault), Arc::new(SystemClock::new()));
+        let clock = SystemClock::new();
+        let StoreKeys { chain, index } = StoreKeys::open(&store, &sealer, clock.now_ms()).await?;
+        let outbox = Outbox::new(store.clone(), Arc::new(vault), Arc::new(clock)).indexed(index);
         let mut numbers = HashMap::new();
         for number in &config.numbers {
             let configured = build::configured_keys(number)?;
             let ring = (!configured.is_empty()).then(|| Arc::new(KeyRing::new(configured)));
             numbers.insert(number.id.as_str().to_owned(), ring);
         }
+        let keys = Keys::new(store.clone(), sealer.clone());
+        let data = config.server.data_dir.clone();
         let destinations = build::destination_ids(config);
-        Ok(Control { outbox, keys: Keys::new(store, sealer), destinations, numbers, running: None })
+        Ok(Control { outbox, store, sealer, chain, data, keys, destinations, numbers, running: None })
     }
 
     /// Carries out one command; the last thing told is [`Told::Done`] or [`Told::Failed`].
@@ -378,6 +396,7 @@ impl Control {
                 }
             }
             Command::RotateKey { number } => self.rotate(&number, tell).await?,
+            Command::Keep(command) => self.keep(command, tell).await?,
         }
         Ok(())
     }
@@ -392,7 +411,7 @@ impl Control {
             }
             Some(None) => {}
         }
-        self.keys.make(number, &SystemClock::new()).await.map_err(|error| error.to_string())?;
+        self.keys.make(number, "cli", &SystemClock::new()).await.map_err(|error| error.to_string())?;
         let keys = self.keys.list(number).await.map_err(|error| error.to_string())?;
         let newest = keys.first().map(PrivateKey::public_pem).unwrap_or_default();
         if let Some((flows, numbers)) = &self.running {

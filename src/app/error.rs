@@ -16,6 +16,9 @@ pub enum Error {
     /// The store refused.
     #[error("the store refused: {0}")]
     Store(#[from] store::Error),
+    /// What is stored cannot be read or changed.
+    #[error("{0}")]
+    Outbox(#[from] outbox::Error),
     /// The store failed while running.
     #[error("the store stopped: {0}. Restart Formgate; everything acknowledged is on disk")]
     StoreStopped(store::Fatal),
@@ -33,6 +36,11 @@ pub enum Error {
     /// A kept private key that the master key does not open.
     #[error("the kept keys of number {0} were sealed under another master key; give that one, too")]
     SealedKey(String),
+    /// A master key that this store does not know.
+    #[error(
+        "the store was sealed under another master key than the one configured; give that one, too (one a line, the newest first)"
+    )]
+    OtherMasterKey,
     /// The app secrets.
     #[error("the app secrets of number {0} cannot be used: one is empty")]
     AppSecret(String),

@@ -4,12 +4,14 @@ use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::Error;
+use crate::audit;
 use crate::config;
-use crate::crypto::{KeyId, MasterKey, MasterKeys, PrivateKey, Purpose, Sealer, Vault};
+use crate::crypto::{KeyId, MacKey, MasterKey, MasterKeys, PrivateKey, Purpose, Sealer, Vault};
 use crate::outbox::Clock;
 use crate::store::{Batch, Expectation, Put, Scan, Store, Table};
 
@@ -79,13 +81,17 @@ impl Keys {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn make(&self, number: &str, clock: &dyn Clock) -> Result<KeyId, Error> {
+    pub async fn make(&self, number: &str, actor: &str, clock: &dyn Clock) -> Result<KeyId, Error> {
         let made = PrivateKey::generate();
         let key = [prefix(number), clock.now_ms().to_be_bytes().to_vec()].concat();
         let sealed = self.vault.seal(&key, made.private_pem().expose_secret().as_bytes());
         let batch = Batch::at(clock.now_ms())
             .require(Table::Secret, key.clone(), Expectation::Absent)
-            .put(Put::new(Table::Secret, key, sealed));
+            .put(Put::new(Table::Secret, key, sealed))
+            .put(
+                audit::Event::ok(clock.now_ms(), actor, "key.made", format_args!("{number} {}", made.id()))
+                    .put(),
+            );
         self.store.commit(batch).await?;
         Ok(*made.id())
     }
@@ -94,3 +100,53 @@ impl Keys {
 fn prefix(number: &str) -> Vec<u8> {
     [b"key\0", number.as_bytes(), b"\0"].concat()
 }
+
+/// The keys of a store's own: they stay the same when the master key changes, and are kept sealed under it.
+pub struct StoreKeys {
+    /// Chains the audit trail.
+    pub chain: Arc<MacKey>,
+    /// Finds a person's submissions without naming the person.
+    pub index: Arc<MacKey>,
+}
+
+impl StoreKeys {
+    /// Opens them, makes them the first time, and gives the store its own.
+    ///
+    /// # Errors
+    /// [`Error::OtherMasterKey`], [`Error::Store`].
+    pub async fn open(store: &Store, sealer: &Sealer, now_ms: i64) -> Result<StoreKeys, Error> {
+        let vault = Vault::new(sealer.clone(), Purpose::Secret);
+        let kept = [Self::kept(store, &vault, CHAIN).await?, Self::kept(store, &vault, INDEX).await?];
+        let mut batch = Batch::at(now_ms);
+        let [chain, index] =
+            kept.map(|kept| kept.map(|key| (key, true)).unwrap_or_else(|| (MacKey::generate(), false)));
+        for (name, (key, is_kept)) in [(CHAIN, &chain), (INDEX, &index)] {
+            if !is_kept {
+                let sealed = vault.seal(name, key.expose_bytes());
+                batch = batch.require(Table::Secret, name, Expectation::Absent).put(Put::new(
+                    Table::Secret,
+                    name,
+                    sealed,
+                ));
+            }
+        }
+        if !chain.1 {
+            batch = batch.put(store.chain_beginning(&chain.0));
+        }
+        if !batch.puts.is_empty() {
+            store.commit(batch).await?;
+        }
+        let keys = StoreKeys { chain: Arc::new(chain.0), index: Arc::new(index.0) };
+        store.chain_audit(Arc::<MacKey>::clone(&keys.chain));
+        Ok(keys)
+    }
+
+    async fn kept(store: &Store, vault: &Vault, name: &[u8]) -> Result<Option<MacKey>, Error> {
+        let Some(record) = store.get(Table::Secret, name).await? else { return Ok(None) };
+        let bytes = vault.open(name, &record.value).map_err(|_| Error::OtherMasterKey)?;
+        MacKey::from_bytes(&bytes).map(Some).ok_or(Error::OtherMasterKey)
+    }
+}
+
+const CHAIN: &[u8] = b"store\0chain";
+const INDEX: &[u8] = b"store\0index";

@@ -1,9 +1,13 @@
 //! The composition root: builds every component from the configuration, joins them, and owns every long task.
 
+mod alerting;
+mod backup;
 mod build;
 pub mod control;
+mod destinations;
 mod error;
 mod keys;
+mod rewrap;
 mod routes;
 mod seams;
 
@@ -15,14 +19,16 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use self::alerting::Alerting;
+pub use self::backup::restore;
 use self::control::{Control, Socket};
 pub use self::error::Error;
-pub use self::keys::{Keys, master_keys};
+pub use self::keys::{Keys, StoreKeys, master_keys};
 use self::routes::{Admin, Public};
 use crate::config::{self, Config};
 use crate::crypto::Sealer;
 use crate::endpoint::Flows;
-use crate::outbox::{Outbox, RetryPolicy, Worker};
+use crate::outbox::{Outbox, Retention, RetryPolicy, Worker};
 use crate::server::{self, Drained, Listener, Server};
 use crate::store::Store;
 
@@ -42,8 +48,10 @@ pub struct App {
     drain: Duration,
     servers: (Server<Public>, Server<Admin>),
     worker: Worker,
+    retention: Retention,
     control: Control,
     socket: Option<Socket>,
+    alerting: Alerting,
 }
 
 impl App {
@@ -75,7 +83,7 @@ impl App {
             store: built.store.clone(),
             outbox: built.outbox.clone(),
             documents: built.documents,
-            clock: built.clock,
+            clock: built.clock.clone(),
         };
         let listener = Listener { addr: config.server.admin_listen, tls: None };
         let admin = Server::bind(listener, limits, Arc::new(admin)).await?;
@@ -86,11 +94,18 @@ impl App {
         let numbers: HashMap<String, String> = config.flows.iter().map(number_of).collect();
         let control = Control {
             outbox: built.outbox.clone(),
+            store: built.store.clone(),
+            sealer: built.sealer.clone(),
+            chain: built.chain,
+            data: config.server.data_dir.clone(),
             keys: Keys::new(built.store.clone(), built.sealer.clone()),
             destinations: build::destination_ids(config),
             numbers: built.configured,
             running: Some((built.flows.clone(), numbers)),
         };
+        let kept: Vec<_> =
+            config.flows.iter().map(|flow| (flow.id.as_str().to_owned(), flow.retention_days)).collect();
+        let retention = built.outbox.retention(&kept).await?;
         let worker = Worker::new(built.outbox.clone(), built.destinations, RetryPolicy::default());
         let worker = built
             .paces
@@ -103,11 +118,13 @@ impl App {
             sealer: built.sealer,
             worker: worker.counting(built.metrics),
             outbox: built.outbox,
-            store: built.store,
+            store: built.store.clone(),
             drain: config.server.drain,
+            retention,
             servers: (public, admin),
             control,
             socket: socket.ok(),
+            alerting: Alerting::new(config, built.store, built.clock)?,
         })
     }
 
@@ -123,6 +140,8 @@ impl App {
         let public: JoinHandle<Drained> = tokio::spawn(public.run(halted.clone(), self.drain));
         let admin: JoinHandle<Drained> = tokio::spawn(admin.run(halted.clone(), Duration::from_secs(1)));
         let worker = tokio::spawn(self.worker.run(halted.clone()));
+        let alerting = tokio::spawn(self.alerting.run(halted.clone()));
+        let keeper = tokio::spawn(self.outbox.clone().keep_house(self.retention, halted.clone()));
         let control = self.socket.map(|socket| tokio::spawn(socket.serve(self.control, halted)));
         tracing::info!(listen = %self.public, admin = %self.admin, flows = self.flows.all().len(), "ready");
         let failed = tokio::select! {
@@ -131,7 +150,8 @@ impl App {
         };
         tracing::info!("stopping");
         halt.send_replace(true);
-        let (public, _admin, _worker) = tokio::join!(public, admin, worker);
+        let (public, _admin, _worker, _keeper, _alerting) =
+            tokio::join!(public, admin, worker, keeper, alerting);
         if let Some(control) = control {
             let _ended = control.await;
         }

@@ -1,7 +1,14 @@
 //! Where one module asks for what another has, without knowing it.
 
-use crate::crypto::{Vault, WebhookSecret};
+use crate::crypto::{MacKey, Vault, WebhookSecret};
 use crate::outbox::{SealBody, SignWebhook, Unsealable};
+use crate::store::Mac;
+
+impl Mac for MacKey {
+    fn mac(&self, domain: &str, parts: &[&[u8]]) -> [u8; 32] {
+        MacKey::mac(self, domain, parts)
+    }
+}
 
 impl SealBody for Vault {
     fn seal(&self, context: &[u8], plaintext: &[u8]) -> Vec<u8> {

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::audit;
 use crate::connector::Import;
 use crate::flow::compile::{self, Compiled, Settings};
 use crate::flow::plan::Plan;
@@ -103,7 +104,11 @@ impl Catalog {
         let key = key(flow, version);
         let batch = Batch::at(clock.now_ms())
             .require(Table::FlowVersion, key.clone(), Expectation::Absent)
-            .put(Put::new(Table::FlowVersion, key, value));
+            .put(Put::new(Table::FlowVersion, key, value))
+            .put(
+                audit::Event::ok(clock.now_ms(), "start", "flow.published", format_args!("{flow} {version}"))
+                    .put(),
+            );
         self.store.commit(batch).await?;
         versions.insert(0, stored);
         Ok(Published { versions, report: Some(report) })

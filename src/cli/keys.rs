@@ -7,7 +7,7 @@ use clap::Subcommand;
 use secrecy::ExposeSecret as _;
 
 use super::{ConfigFile, Error, control, waiting};
-use crate::app::control::Command as Control;
+use crate::app::control::{Command as Control, Keep};
 use crate::crypto::PrivateKey;
 
 #[derive(Debug, clap::Args)]
@@ -29,6 +29,11 @@ enum Command {
         #[command(flatten)]
         file: ConfigFile,
     },
+    /// Seal everything in the store again under the newest master key, so that older ones can go
+    Rewrap {
+        #[command(flatten)]
+        file: ConfigFile,
+    },
     /// Make a new kept key for a number; older ones go on opening what phones still send with them
     Rotate {
         /// The number
@@ -42,6 +47,7 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, Error> {
     match args.command {
         Command::New { file } => new(&file),
         Command::List { file } => control(&file.load()?, Control::ListKeys, None).await,
+        Command::Rewrap { file } => control(&file.load()?, Control::Keep(Keep::Rewrap), None).await,
         Command::Rotate { number, file } => control(&file.load()?, Control::RotateKey { number }, None).await,
     }
 }

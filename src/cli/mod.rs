@@ -8,12 +8,14 @@ macro_rules! say {
     }};
 }
 
+mod audit;
 mod compile;
 mod demo;
 mod destinations;
 mod keys;
 mod play;
 mod serve;
+mod store;
 mod submissions;
 mod token;
 mod validate;
@@ -56,6 +58,10 @@ enum Command {
     Submissions(submissions::Args),
     /// Where submissions go: look, pause, resume
     Destinations(destinations::Args),
+    /// What was done, by whom and when
+    Audit(audit::Args),
+    /// Check, back up and restore what is stored
+    Store(store::Args),
 }
 
 /// Why a command failed: said once, on standard error.
@@ -107,6 +113,8 @@ pub fn run() -> ExitCode {
         Command::Play(args) => block_on(play::run(args)),
         Command::Submissions(args) => block_on(submissions::run(args)),
         Command::Destinations(args) => block_on(destinations::run(args)),
+        Command::Audit(args) => block_on(audit::run(args)),
+        Command::Store(args) => block_on(store::run(args)),
     };
     match result {
         Ok(code) => code,

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use super::{ConfigFile, Counted, Error, control};
-use crate::app::control::Command as Control;
-use crate::outbox::{ReplayFilter, SubmissionId};
+use crate::app::control::{Command as Control, Keep};
+use crate::outbox::{By, Person, ReplayFilter, SubmissionId};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -37,12 +37,53 @@ enum Command {
     },
     /// Deliver again what was given up, under the same idempotency key
     Replay(Replay),
-    /// Every submission, one JSON object a line
+    /// Every submission, or those of one person, one JSON object a line
     Export {
         /// Only of this flow
         #[arg(long)]
         flow: Option<String>,
+        #[command(flatten)]
+        person: Option<Whose>,
     },
+    /// Erase every submission of a person, whatever became of it
+    Erase {
+        #[command(flatten)]
+        person: Whose,
+    },
+}
+
+/// Whose submissions.
+#[derive(Debug, clap::Args)]
+#[group(multiple = false)]
+struct Whose {
+    /// Of this phone number: the contact's, or one that was an answer
+    #[arg(long)]
+    phone: Option<String>,
+    /// Of WhatsApp's id of the person for this business
+    #[arg(long)]
+    user_id: Option<String>,
+    /// Of this e-mail address, that was an answer or a hidden value
+    #[arg(long)]
+    email: Option<String>,
+    /// Of this flow token
+    #[arg(long)]
+    token: Option<String>,
+}
+
+impl Whose {
+    fn person(self) -> Result<Person, Error> {
+        let given = [
+            (By::Phone, self.phone),
+            (By::UserId, self.user_id),
+            (By::Email, self.email),
+            (By::Token, self.token),
+        ];
+        let given = given.into_iter().find_map(|(by, text)| Some((by, text?)));
+        let (by, text) = given.ok_or_else(|| {
+            Error::Input("name the person by --phone, --user-id, --email or --token".to_owned())
+        })?;
+        Person::new(by, &text).map_err(|error| Error::Input(error.to_string()))
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -89,9 +130,17 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, Error> {
             let counted = replay.all_dead.then_some(Counted::Progress("deliveries"));
             (replay.command(), counted)
         }
-        Command::Export { flow } => {
+        Command::Export { person: Some(_), flow: Some(_) } => {
+            return Err(Error::Input("name a flow or a person, not both".to_owned()));
+        }
+        Command::Export { person: Some(person), flow: None } => (
+            Control::Keep(Keep::ExportPerson { person: person.person()? }),
+            Some(Counted::Lines("submissions")),
+        ),
+        Command::Export { flow, person: None } => {
             (Control::ExportSubmissions { flow }, Some(Counted::Lines("submissions")))
         }
+        Command::Erase { person } => (Control::Keep(Keep::ErasePerson { person: person.person()? }), None),
     };
     control(&config, command, counted).await
 }

@@ -7,6 +7,8 @@
 //!
 //! It deliberately opens no key and compiles no form: what a secret or a definition means is for their own modules.
 
+mod alert;
+mod destination;
 mod fault;
 mod id;
 mod process;
@@ -22,13 +24,12 @@ use std::{
     path::Path,
 };
 
+pub use alert::{Alert, AlertKind, Alerts};
+pub use destination::{Destination, DestinationKind, Hubspot, Shape, Target, TypeformWebhook, Webhook};
 pub use fault::{Fault, Faults, Place};
 pub use id::{DestinationId, FlowId, InvalidId, NumberId};
 pub use process::{Limits, Log, Server, Store, Tls};
-pub use resource::{
-    AppSecret, DataApi, Destination, DestinationKind, Entry, Flow, Mode, Number, Shape, TokenSignature,
-    Tokens, Tool,
-};
+pub use resource::{AppSecret, DataApi, Entry, Flow, Mode, Number, TokenSignature, Tokens, Tool};
 pub use secret::MasterKey;
 use toml::de::DeTable;
 
@@ -57,6 +58,10 @@ pub struct Config {
     pub destinations: Vec<Destination>,
     /// `[[flow]]`
     pub flows: Vec<Flow>,
+    /// `[alerts]`
+    pub alerts: Alerts,
+    /// `[[alert]]`
+    pub alert_sinks: Vec<Alert>,
     /// The store answers before its commit: for the fault tests, which have to notice.
     #[cfg(feature = "faults")]
     pub ack_early: bool,
@@ -126,14 +131,18 @@ impl Config {
         let number_sections = root.items("number");
         let numbers: Vec<_> = number_sections.iter().map(resource::number).collect();
         let destination_sections = root.items("destination");
-        let destinations: Vec<_> = destination_sections.iter().map(resource::destination).collect();
+        let destinations: Vec<_> = destination_sections.iter().map(destination::destination).collect();
         let flow_sections = root.items("flow");
         let flows: Vec<_> = flow_sections.iter().map(resource::flow).collect();
+        let alerts = alert::alerts(&root.section("alerts"));
+        let alert_sections = root.items("alert");
+        let alert_sinks: Vec<_> = alert_sections.iter().map(alert::alert).collect();
         root.finish();
 
         let number_ids = unique_ids(&number_sections);
         let destination_ids = unique_ids(&destination_sections);
         unique_ids(&flow_sections);
+        unique_ids(&alert_sections);
         for section in &flow_sections {
             if let Some((number, place)) = section.text("number") {
                 refers(section, "number", &number, place, "number", &number_ids);
@@ -153,6 +162,8 @@ impl Config {
             numbers: numbers.into_iter().collect::<Option<_>>()?,
             destinations: destinations.into_iter().collect::<Option<_>>()?,
             flows: flows.into_iter().collect::<Option<_>>()?,
+            alerts: alerts?,
+            alert_sinks: alert_sinks.into_iter().collect::<Option<_>>()?,
             #[cfg(feature = "faults")]
             ack_early,
         })

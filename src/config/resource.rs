@@ -1,11 +1,9 @@
-//! What Formgate serves: `[[number]]`, `[[destination]]`, `[[flow]]`.
+//! What Formgate serves: `[[number]]`, `[[flow]]`.
 
-use std::{fmt, num::NonZeroU32, path::PathBuf};
+use std::path::PathBuf;
 
-use base64::{Engine, prelude::BASE64_STANDARD};
 use secrecy::SecretString;
 use toml::de::DeValue;
-use url::Url;
 
 use super::{
     fault::Place,
@@ -41,44 +39,6 @@ pub struct AppSecret {
     pub expires: Option<jiff::Timestamp>,
 }
 
-/// `[[destination]]`: where submissions go. Its URL may itself be a secret and is not shown.
-pub struct Destination {
-    /// Its name in this configuration.
-    pub id: DestinationId,
-    /// What it is.
-    pub kind: DestinationKind,
-    /// Where it is.
-    pub url: Url,
-    /// Signs deliveries: `whsec_` and Base64.
-    pub secret: SecretString,
-    /// What a delivery looks like.
-    pub shape: Shape,
-    /// Permits http, any port and private addresses.
-    pub allow_private_network: bool,
-    /// Question's key to the name it gets at the destination.
-    pub mapping: Vec<(String, String)>,
-    /// Sent along with every delivery.
-    pub headers: Vec<(String, SecretString)>,
-    /// At most so many attempts in a minute.
-    pub rate_per_minute: Option<NonZeroU32>,
-    /// At most so many at once after a rest.
-    pub rate_burst: Option<NonZeroU32>,
-    /// How often a delivery is attempted before it is given up.
-    pub max_attempts: Option<u32>,
-}
-
-impl fmt::Debug for Destination {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Destination")
-            .field("id", &self.id)
-            .field("kind", &self.kind)
-            .field("host", &self.url.host_str())
-            .field("shape", &self.shape)
-            .field("allow_private_network", &self.allow_private_network)
-            .finish_non_exhaustive()
-    }
-}
-
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
         $(#[$doc])*
@@ -98,24 +58,8 @@ macro_rules! words {
     };
 }
 
-words!(
-    /// What a destination is.
-    DestinationKind {
-        /// Any HTTP endpoint that verifies Standard Webhooks.
-        Webhook = "webhook",
-    }
-);
-words!(
-    /// What a delivery looks like.
-    Shape {
-        /// The whole submission.
-        Full = "full",
-        /// One object, a member for each answer.
-        Flat = "flat",
-        /// Name, phone, e-mail, and the rest apart.
-        Lead = "lead",
-    }
-);
+pub(super) use words;
+
 words!(
     /// The tool a form was made with.
     Tool {
@@ -196,7 +140,7 @@ pub struct Flow {
     pub locale: Option<String>,
     /// Which flow tokens are accepted.
     pub tokens: Tokens,
-    /// How long a delivered submission is kept.
+    /// How long a submission is kept after its deliveries ended; 0 deletes it when it is delivered.
     pub retention_days: u32,
     /// Where the first screen comes from.
     pub entry: Entry,
@@ -210,7 +154,7 @@ pub struct Flow {
     pub default_country: Option<String>,
 }
 
-const ID_FIX: &str = "Write for example \"contact-2\"";
+pub(super) const ID_FIX: &str = "Write for example \"contact-2\"";
 
 pub(super) fn number(section: &Section<'_>) -> Option<Number> {
     let id = section.parsed("id", ID_FIX, |text| text.parse::<NumberId>().map_err(|error| error.to_string()));
@@ -315,121 +259,6 @@ fn instant(value: &DeValue<'_>) -> Option<jiff::Timestamp> {
         .or_else(|| format!("{}T00:00:00Z", text.parse::<jiff::civil::Date>().ok()?).parse().ok())
 }
 
-pub(super) fn destination(section: &Section<'_>) -> Option<Destination> {
-    let id =
-        section.parsed("id", ID_FIX, |text| text.parse::<DestinationId>().map_err(|error| error.to_string()));
-    let kind = section.choice("kind", DestinationKind::WORDS);
-    let allow_private_network = section.boolean("allow_private_network").unwrap_or(false);
-    let url = section.parsed(
-        "url",
-        "Write https://…, or set allow_private_network = true for a peer in your own network",
-        |text| destination_url(text, allow_private_network),
-    );
-    let secret = section.secret("secret");
-    if let Some(secret) = &secret
-        && !is_webhook_secret(secret)
-    {
-        section.fault(
-            "secret",
-            section.place.clone(),
-            "is not a Standard Webhooks secret",
-            "Write whsec_ and the Base64 of 24 to 64 random bytes",
-        );
-    }
-    let shape = default(section, "shape", Shape::WORDS, Shape::Full);
-    let mapping = table(section, "mapping", |_, text, _| Some(text.to_owned()));
-    let headers = table(section, "headers", |name, text, place| header(section, name, text, place));
-    let counted = |key, most| section.integer(key, 1..=most).and_then(|count| u32::try_from(count).ok());
-    let rate_per_minute = counted("rate_per_minute", 600_000).and_then(NonZeroU32::new);
-    let rate_burst = counted("rate_burst", 10_000).and_then(NonZeroU32::new);
-    let max_attempts = counted("max_attempts", 50);
-    if rate_burst.is_some() && rate_per_minute.is_none() {
-        let place = section.place.clone();
-        section.fault("rate_burst", place, "has no meaning without a rate", "Write rate_per_minute, too");
-    }
-    section.require("id", "Give the destination a name, which flows refer to");
-    section.require("kind", "Write kind = \"webhook\"");
-    section.require("url", "Write the address that takes submissions");
-    section.require("secret", "Every delivery is signed: write secret = \"env:NAME\"");
-    section.finish();
-    Some(Destination {
-        id: id?,
-        kind: kind?,
-        url: url?,
-        secret: secret?,
-        shape,
-        allow_private_network,
-        mapping,
-        headers,
-        rate_per_minute,
-        rate_burst,
-        max_attempts,
-    })
-}
-
-fn destination_url(text: &str, private: bool) -> Result<Url, String> {
-    // The reason never quotes the URL: its path or query may be what protects the destination.
-    let url = Url::parse(text).map_err(|error| format!("is not a URL: {error}"))?;
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("has a user or a password, which belong in headers".to_owned());
-    }
-    match url.scheme() {
-        "https" => Ok(url),
-        "http" if private => Ok(url),
-        "http" => Err("is not encrypted".to_owned()),
-        _ => Err("is neither https nor http".to_owned()),
-    }
-}
-
-fn is_webhook_secret(secret: &SecretString) -> bool {
-    use secrecy::ExposeSecret;
-    let encoded = secret.expose_secret().strip_prefix("whsec_");
-    let decoded =
-        encoded.and_then(|encoded| BASE64_STANDARD.decode(encoded).ok()).map(zeroize::Zeroizing::new);
-    decoded.is_some_and(|bytes| (24..=64).contains(&bytes.len()))
-}
-
-fn header(section: &Section<'_>, name: &str, text: &str, place: Place) -> Option<SecretString> {
-    let lower = name.to_ascii_lowercase();
-    let ours =
-        matches!(&*lower, "host" | "content-type" | "content-length" | "connection" | "transfer-encoding")
-            || lower.starts_with("webhook-");
-    let token =
-        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-    if ours || !token {
-        let reason = if ours { "is set by Formgate" } else { "is not a header's name" };
-        section.fault(&format!("headers.{name}"), place, reason, "Remove it");
-        return None;
-    }
-    section.resolve_secret(&format!("headers.{name}"), text, place)
-}
-
-/// A table whose keys are free.
-fn table<T>(
-    section: &Section<'_>,
-    key: &'static str,
-    read: impl Fn(&str, &str, Place) -> Option<T>,
-) -> Vec<(String, T)> {
-    let Some((given, place)) = section.given(key) else { return Vec::new() };
-    let Given::Toml(DeValue::Table(entries)) = given else {
-        section.wrong_kind(key, place, given, "a table in the file: { name = \"value\" }");
-        return Vec::new();
-    };
-    let mut read_entries = Vec::new();
-    for (name, value) in entries.iter() {
-        let (name, place) = (name.get_ref(), section.cx.line(&value.span()));
-        match value.get_ref() {
-            DeValue::String(text) => {
-                read_entries.extend(read(name, text, place).map(|read| (name.to_string(), read)))
-            }
-            other => {
-                section.wrong_kind(&format!("{key}.{name}"), place, Given::Toml(other), "a string in quotes")
-            }
-        }
-    }
-    read_entries
-}
-
 pub(super) fn flow(section: &Section<'_>) -> Option<Flow> {
     let id = section.parsed("id", ID_FIX, |text| text.parse::<FlowId>().map_err(|error| error.to_string()));
     let tool = section.choice("tool", Tool::WORDS);
@@ -457,7 +286,12 @@ pub(super) fn flow(section: &Section<'_>) -> Option<Flow> {
         if code { Ok(text.to_owned()) } else { Err("is not an ISO 3166 code".to_owned()) }
     });
     let tokens = default(section, "tokens", Tokens::WORDS, Tokens::Any);
-    let retention_days = section.integer("retention_days", 1..=3650).unwrap_or(30);
+    let retention_days = section.integer("retention_days", 0..=3650).unwrap_or(30);
+    if retention_days == 0 && deliver_to.is_empty() {
+        let fix = "Name a destination in deliver_to, or keep submissions for at least a day";
+        let place = section.place.clone();
+        section.fault("retention_days", place, "what goes nowhere would be deleted at once", fix);
+    }
     let entry = default(section, "entry", Entry::WORDS, Entry::Exchange);
     let data_api = default(section, "data_api", DataApi::WORDS, DataApi::V4);
     let mode = default(section, "mode", Mode::WORDS, Mode::Grouped);
@@ -489,6 +323,11 @@ pub(super) fn flow(section: &Section<'_>) -> Option<Flow> {
     })
 }
 
-fn default<T: Copy>(section: &Section<'_>, key: &'static str, words: &[(&str, T)], default: T) -> T {
+pub(super) fn default<T: Copy>(
+    section: &Section<'_>,
+    key: &'static str,
+    words: &[(&str, T)],
+    default: T,
+) -> T {
     section.choice(key, words).unwrap_or(default)
 }

@@ -29,6 +29,9 @@ fn load_sample() -> (Result<Config, Faults>, BTreeSet<String>) {
         ("SHOP_KEY_PASSPHRASE", "passphrase"),
         ("CRM_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
         ("CRM_AUTHORIZATION", "Bearer token"),
+        ("ALERT_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+        ("HUBSPOT_TOKEN", "pat-token"),
+        ("TYPEFORM_SECRET", "any text"),
     ];
     let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     Config::read(sample(), folder.path(), env)
@@ -117,7 +120,11 @@ fn an_example_of_a_default_is_the_default() {
     let least = Config::read(least.to_owned(), folder.path(), BTreeMap::new()).0.expect("no fault");
     let (shown, least) =
         ((&shown.flows[0], &shown.destinations[0]), (&least.flows[0], &least.destinations[0]));
-    assert_eq!(shown.1.shape, least.1.shape);
+    let shape = |destination: &Destination| match &destination.target {
+        Target::Webhook(webhook) => Some(webhook.shape),
+        Target::Hubspot(_) | Target::TypeformWebhook(_) => None,
+    };
+    assert_eq!((shape(shown.1), shape(least.1)), (Some(Shape::Full), Some(Shape::Full)));
     assert_eq!(shown.1.allow_private_network, least.1.allow_private_network);
     let of = |flow: &Flow| {
         (flow.tokens, flow.retention_days, flow.entry, flow.data_api, flow.mode, flow.token_signature)
@@ -136,6 +143,8 @@ fn the_published_schema_accepts_the_shipped_file_and_its_examples_and_refuses_ty
         json!({ "sever": {} }),
         json!({ "server": { "listen": 8080 } }),
         json!({ "number": [{ "id": "shop" }] }),
+        json!({ "destination": [{ "id": "crm", "kind": "webhook" }] }),
+        json!({ "destination": [{ "id": "crm", "kind": "hubspot", "token": "t", "portal_id": "1", "url": "https://x.example" }] }),
         json!({ "flow": [{ "id": "Contact", "tool": "form", "definition": "f", "number": "shop" }] }),
     ] {
         assert!(!validator.is_valid(&wrong), "{wrong}");

@@ -22,6 +22,11 @@ impl Connector for NeutralForm {
                 "this looks like a Typeform definition; choose --tool typeform for it".to_owned(),
             ));
         }
+        if json.get("items").is_some() && json.get("pages").is_none() {
+            return Err(ImportError::Shape(
+                "this looks like a Google form; choose --tool google-forms for it".to_owned(),
+            ));
+        }
         let form: Form = serde_json::from_value(json.clone()).map_err(|error| {
             ImportError::Shape(format!("this is not a form in Formgate's own format: {error}"))
         })?;

@@ -3,9 +3,13 @@
 //! Invariant: bad input is refused or named in a note, never guessed and never a panic.
 
 mod form;
+mod google_forms;
+pub mod hubspot;
 mod json;
-mod typeform;
+pub mod surveymonkey;
+pub mod typeform;
 
+pub use self::google_forms::PublicForm;
 use crate::form::{Fault, Form};
 
 /// A form tool.
@@ -69,8 +73,14 @@ pub enum ImportError {
 }
 
 /// Every tool there is a connector for.
-pub fn connectors() -> [&'static dyn Connector; 2] {
-    [&form::NeutralForm, &typeform::Typeform]
+pub fn connectors() -> [&'static dyn Connector; 5] {
+    [
+        &form::NeutralForm,
+        &google_forms::GoogleForms,
+        &hubspot::Hubspot,
+        &surveymonkey::SurveyMonkey,
+        &typeform::Typeform,
+    ]
 }
 
 /// The connector of a tool.

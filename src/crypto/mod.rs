@@ -6,6 +6,8 @@
 //!
 //! Not here: what a status code means, where keys are kept, and the client's half of the exchange.
 
+mod archive;
+mod body_signature;
 mod hex;
 mod key;
 mod mac;
@@ -16,7 +18,10 @@ mod signature;
 mod vault;
 mod webhook;
 
+pub use self::archive::ArchiveError;
+pub use self::body_signature::BodySignature;
 pub use self::key::{InvalidKeyId, KeyError, KeyId, PrivateKey};
+pub use self::mac::MacKey;
 pub use self::ring::{KeyRing, Opened, ReplySealer, Undecryptable};
 pub use self::sealer::{InvalidMasterKey, MasterKey, MasterKeys, NotOurs, Purpose, Sealer, associated_data};
 pub use self::signature::{

@@ -102,10 +102,12 @@ pub enum Purpose {
     StoredBody,
     /// Private keys and credentials in the store.
     Secret,
+    /// Backups.
+    Archive,
 }
 
 impl Purpose {
-    const ALL: [Self; 4] = [Self::State, Self::Token, Self::StoredBody, Self::Secret];
+    const ALL: [Self; 5] = [Self::State, Self::Token, Self::StoredBody, Self::Secret, Self::Archive];
 
     // Part of the format: what was sealed under a name opens under that name only.
     fn name(self) -> &'static str {
@@ -114,6 +116,7 @@ impl Purpose {
             Self::Token => "token",
             Self::StoredBody => "stored-body",
             Self::Secret => "secret",
+            Self::Archive => "archive",
         }
     }
 }
@@ -231,10 +234,19 @@ impl Sealer {
         aad: &[u8],
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, NotOurs> {
+        Self::open_with(self.all(), purpose, aad, sealed)
+    }
+
+    fn open_with<'k>(
+        keys: impl Iterator<Item = &'k DerivedKeys>,
+        purpose: Purpose,
+        aad: &[u8],
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, NotOurs> {
         let (head, rest) = sealed.split_first_chunk::<HEAD_BYTES>().ok_or(NotOurs)?;
         let (ciphertext, tag) = rest.split_last_chunk::<TAG_BYTES>().ok_or(NotOurs)?;
         let [id, nonce @ ..] = *head;
-        for keys in self.all().filter(|keys| keys.id == id) {
+        for keys in keys.filter(|keys| keys.id == id) {
             let mut message = Zeroizing::new(ciphertext.to_vec());
             let opened = keys.sealing(purpose).cipher.decrypt_inout_detached(
                 &Nonce::from(nonce),
@@ -247,6 +259,11 @@ impl Sealer {
             }
         }
         Err(NotOurs)
+    }
+
+    /// Whether the newest master key opens it; asked of what is known to be ours.
+    pub(super) fn opens_currently(&self, purpose: Purpose, aad: &[u8], sealed: &[u8]) -> bool {
+        Self::open_with(std::iter::once(&self.0.current), purpose, aad, sealed).is_ok()
     }
 
     /// The keyed hash of these bytes under every master key, the current one first.

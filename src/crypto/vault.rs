@@ -27,6 +27,14 @@ impl Vault {
         self.sealer.open_bytes(self.purpose, context, sealed)
     }
 
+    /// The same bytes sealed under the newest master key; `None` if they are already.
+    pub fn reseal(&self, context: &[u8], sealed: &[u8]) -> Result<Option<Vec<u8>>, NotOurs> {
+        if self.sealer.opens_currently(self.purpose, context, sealed) {
+            return Ok(None);
+        }
+        Ok(Some(self.seal(context, &self.open(context, sealed)?)))
+    }
+
     /// A hash that nobody without the master key can compute or confirm, for an index over personal data.
     pub fn keyed_hash(&self, domain: &str, bytes: &[u8]) -> [u8; 32] {
         self.sealer.keyed_hash(domain, bytes)
@@ -52,6 +60,20 @@ mod tests {
         assert_eq!(bodies.open(b"submission 1", &sealed).expect("ours").as_slice(), b"answers");
         assert_eq!(bodies.open(b"submission 2", &sealed), Err(NotOurs));
         assert_eq!(secrets.open(b"submission 1", &sealed), Err(NotOurs));
+    }
+
+    #[test]
+    fn what_an_older_key_sealed_is_sealed_again_once() {
+        let (old, new) = (MasterKey::generate(), MasterKey::generate());
+        let vault = |current: &MasterKey, previous: &[MasterKey]| {
+            Vault::new(Sealer::new(&MasterKeys::new(current.clone(), previous.to_vec())), Purpose::StoredBody)
+        };
+        let sealed = vault(&old, &[]).seal(b"submission 1", b"answers");
+        let both = vault(&new, &[old]);
+        let resealed = both.reseal(b"submission 1", &sealed).expect("ours").expect("under the older key");
+        assert_eq!(vault(&new, &[]).open(b"submission 1", &resealed).expect("ours").as_slice(), b"answers");
+        assert_eq!(both.reseal(b"submission 1", &resealed), Ok(None));
+        assert_eq!(both.reseal(b"submission 2", &sealed), Err(NotOurs));
     }
 
     #[test]

@@ -37,6 +37,7 @@ pub(super) fn build(
         variables: completed.variables.iter().map(|(name, value)| (name.clone(), value.to_json())).collect(),
         test: flow.test,
         linked_to: None,
+        walk: Some(completed.walk),
         ending: completed.ending.and_then(|index| form.endings.get(index)).map(|ending| ending.key.clone()),
         answers: completed
             .answers

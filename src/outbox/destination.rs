@@ -76,6 +76,9 @@ pub struct Call<'a> {
     pub key: DeliveryKey,
     /// Which attempt this is; the first is 1.
     pub attempt: u32,
+    /// Whether an attempt before this one, one before a replay included, may have reached the destination. One that knows
+    /// no idempotency key looks for the submission then.
+    pub sent_before: bool,
     /// When the attempt must be over.
     pub deadline: Instant,
 }

@@ -14,8 +14,10 @@ mod destination;
 mod history;
 mod hold;
 mod ids;
+mod person;
 mod query;
 mod replay;
+mod retention;
 mod retry;
 mod share;
 mod submission;
@@ -26,10 +28,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::audit;
-use crate::store::{self, Batch, Expectation, NewDelivery, Put, Store, Table};
+use crate::store::{self, Batch, Expectation, Mac, NewDelivery, Put, Store, Table};
 
 pub use self::breaker::{BreakerPolicy, Open};
 pub use self::bucket::Rate;
@@ -38,15 +40,19 @@ pub use self::destination::{Attempting, Call, Destination, Outcome, Verdict};
 pub use self::history::{Attempt, History};
 pub use self::hold::{DestinationView, Hold, Paused};
 pub use self::ids::{DeliveryKey, DestinationId, InvalidDestinationId, SubmissionId};
+pub use self::person::{By, ErasedPerson, InvalidPerson, Person};
 pub use self::query::{Cursor, DeliveryView, Export, Filter, InvalidCursor, Listed, Page, Shown};
 pub use self::replay::{Replay, ReplayFilter};
+pub use self::retention::{Retention, Swept};
 pub use self::retry::{Decision, RetryPolicy};
 pub use self::submission::{Answer, Contact, Form, Submission};
-pub use self::webhook::{Field, LeadFields, Shape, SignWebhook, Webhook, slug};
+pub use self::webhook::{Field, LeadFields, Shape, SignWebhook, Webhook, retry_after, slug};
 pub use self::worker::{Pace, Worker};
 
 /// How long a closing reply can be repeated.
 const REPLY_KEPT_MS: i64 = 24 * 3_600_000;
+/// How long a walk that was closed can be closed again with other answers and be linked to the first time.
+const WALK_KEPT_MS: i64 = 90 * 24 * 3_600_000;
 /// Meta waits 10 s in all; a store that needs longer than this is as good as down.
 const ACCEPT_DEADLINE: Duration = Duration::from_secs(3);
 
@@ -115,6 +121,10 @@ pub struct Outbox {
     store: Store,
     seal: Arc<dyn SealBody>,
     clock: Arc<dyn Clock>,
+    // Finds a person's submissions without naming anybody; without it only the program's own parts find them.
+    index: Option<Arc<dyn Mac>>,
+    // Erasures of persons run one after the other: each writes down how far it is.
+    erasing: Arc<Semaphore>,
     // Tells the workers of this process that something is due; what they miss they find by the due times.
     wake: Arc<watch::Sender<()>>,
 }
@@ -133,9 +143,12 @@ struct KeptReply {
 }
 
 impl KeptReply {
-    fn put(&self, envelope: &[u8; 32], now_ms: i64) -> Put {
+    /// The reply, and the trace by which it is erased with its submission.
+    fn puts(&self, envelope: &[u8; 32], now_ms: i64) -> [Put; 2] {
         let value = postcard::to_stdvec(self).expect("an id and bytes always serialise");
-        Put::new(Table::Reply, *envelope, value).until(now_ms.saturating_add(REPLY_KEPT_MS))
+        let trace = store::trace(self.submission.to_bytes(), Table::Reply, envelope);
+        let until_ms = now_ms.saturating_add(REPLY_KEPT_MS);
+        [Put::new(Table::Reply, *envelope, value), trace].map(|put| put.until(until_ms))
     }
 
     fn repeat(value: &[u8]) -> Option<Accepted> {
@@ -147,13 +160,22 @@ impl KeptReply {
 impl Outbox {
     /// The outbox over this store.
     pub fn new(store: Store, seal: Arc<dyn SealBody>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, seal, clock, wake: Arc::new(watch::Sender::new(())) }
+        let (erasing, wake) = (Arc::new(Semaphore::new(1)), Arc::new(watch::Sender::new(())));
+        Self { store, seal, clock, index: None, erasing, wake }
+    }
+
+    /// Lets persons be found, for their export and erasure, by hashes under this key.
+    #[must_use]
+    pub fn indexed(mut self, key: Arc<dyn Mac>) -> Self {
+        self.index = Some(key);
+        self
     }
 
     /// Stores a submission with its deliveries, its audit entry and the reply to its envelope.
     ///
     /// The same envelope again gets the stored reply; the same submission in a new envelope gets the new reply, which is
-    /// kept too, and no new deliveries. Cancel safe in one direction: once polled it may be stored although the future
+    /// kept too, and no new deliveries. Another submission of a walk that was closed before is stored as such, linked to
+    /// the first one. Cancel safe in one direction: once polled it may be stored although the future
     /// was dropped, and the repeat is recognised.
     pub async fn accept(
         &self,
@@ -182,22 +204,20 @@ impl Outbox {
         let now_ms = self.clock.now_ms();
         let id = submission.id;
         let kept = KeptReply { submission: id, reply };
-        let first = Batch::at(now_ms)
-            .require(Table::Reply, *envelope, Expectation::Absent)
-            .require(Table::Submission, id.to_bytes(), Expectation::Absent)
-            .put(kept.put(envelope, now_ms))
-            .put(Put::new(Table::Submission, id.to_bytes(), self.seal_submission(submission)?))
-            .put(query::timeline_put(submission, now_ms))
-            .put(audit::Event::ok(now_ms, "endpoint", "submission.accepted", id).put());
-        let first = destinations.iter().fold(first, |batch, destination| {
-            batch.deliver(NewDelivery {
-                key: DeliveryKey::of(id, destination).to_bytes(),
-                submission: id.to_bytes(),
-                destination: destination.as_str().to_owned(),
-                due_at_ms: now_ms,
-            })
-        });
-        match self.store.commit(first).await {
+        let mut first = self.first_batch(submission, destinations, envelope, &kept, now_ms)?;
+        if let Some(walk) = submission.walk {
+            let put = Put::new(Table::Walk, walk, id.to_bytes()).until(now_ms.saturating_add(WALK_KEPT_MS));
+            first = first.require(Table::Walk, walk, Expectation::Absent).put(put);
+        }
+        let mut stored = self.store.commit(first).await;
+        if let Err(store::Error::Conflict { index: 2, existing: Some(record) }) = &stored {
+            // The walk was closed before, with other answers.
+            let linked_to = uuid::Uuid::from_slice(&record.value).ok().map(SubmissionId::new);
+            let linked = Submission { linked_to, ..submission.clone() };
+            let batch = self.first_batch(&linked, destinations, envelope, &kept, now_ms)?;
+            stored = self.store.commit(batch).await;
+        }
+        match stored {
             Ok(()) => return Ok(Accepted { submission: id, reply: kept.reply, repeated: false }),
             Err(store::Error::Conflict { index: 0, existing: Some(record) }) => {
                 return KeptReply::repeat(&record.value).ok_or(AcceptError::Unavailable);
@@ -206,9 +226,8 @@ impl Outbox {
             Err(store::Error::Conflict { index: 1, .. }) => {}
             Err(error) => return Err(refusal(error)),
         }
-        let again = Batch::at(now_ms)
-            .require(Table::Reply, *envelope, Expectation::Absent)
-            .put(kept.put(envelope, now_ms));
+        let again = Batch::at(now_ms).require(Table::Reply, *envelope, Expectation::Absent);
+        let again = kept.puts(envelope, now_ms).into_iter().fold(again, Batch::put);
         match self.store.commit(again).await {
             Ok(()) => Ok(Accepted { submission: id, reply: kept.reply, repeated: true }),
             Err(store::Error::Conflict { existing: Some(record), .. }) => {
@@ -216,6 +235,35 @@ impl Outbox {
             }
             Err(error) => Err(refusal(error)),
         }
+    }
+
+    /// Everything that a new submission writes. The first two preconditions tell repeats.
+    fn first_batch(
+        &self,
+        submission: &Submission,
+        destinations: &[DestinationId],
+        envelope: &[u8; 32],
+        kept: &KeptReply,
+        now_ms: i64,
+    ) -> Result<Batch, AcceptError> {
+        let id = submission.id;
+        let batch = Batch::at(now_ms)
+            .require(Table::Reply, *envelope, Expectation::Absent)
+            .require(Table::Submission, id.to_bytes(), Expectation::Absent)
+            .put(Put::new(Table::Submission, id.to_bytes(), self.seal_submission(submission)?))
+            .put(audit::Event::ok(now_ms, "endpoint", "submission.accepted", id).put());
+        let listed = query::timeline_put(submission, now_ms);
+        let found_by = self.person_puts(submission, &listed.key);
+        let batch =
+            kept.puts(envelope, now_ms).into_iter().chain([listed]).chain(found_by).fold(batch, Batch::put);
+        Ok(destinations.iter().fold(batch, |batch, destination| {
+            batch.deliver(NewDelivery {
+                key: DeliveryKey::of(id, destination).to_bytes(),
+                submission: id.to_bytes(),
+                destination: destination.as_str().to_owned(),
+                due_at_ms: now_ms,
+            })
+        }))
     }
 
     /// The closing reply this envelope was given in the last 24 h, if any: to be looked up before its key is opened.
@@ -230,20 +278,24 @@ impl Outbox {
     fn seal_submission(&self, submission: &Submission) -> Result<Vec<u8>, AcceptError> {
         // Only a time outside of jiff's years can fail here, and the endpoint takes its times from a clock.
         let body = serde_json::to_vec(submission).map_err(|_time| AcceptError::Unavailable)?;
-        Ok(self.seal.seal(&context(submission.id), &body))
+        Ok(self.seal.seal(&body_context(submission.id), &body))
     }
 
     /// Reads a submission; `None` if there is none.
     async fn read_submission(&self, id: SubmissionId) -> Result<Option<Submission>, Error> {
         let Some(record) = self.store.get(Table::Submission, &id.to_bytes()).await? else { return Ok(None) };
+        // What is left of one that was erased: see `store::Erasure::forget_at_ms`.
+        if record.value.is_empty() {
+            return Ok(None);
+        }
         let unreadable = || Error::Unreadable { id };
-        let body = self.seal.open(&context(id), &record.value).map_err(|_unsealable| unreadable())?;
+        let body = self.seal.open(&body_context(id), &record.value).map_err(|_unsealable| unreadable())?;
         serde_json::from_slice(&body).map(Some).map_err(|_damaged| unreadable())
     }
 }
 
 /// Binds a sealed submission to its place, so that two cannot be swapped in the file.
-fn context(id: SubmissionId) -> Vec<u8> {
+pub fn body_context(id: SubmissionId) -> Vec<u8> {
     [b"formgate submission ".as_slice(), &id.to_bytes()].concat()
 }
 

@@ -33,8 +33,8 @@ pub struct Filter {
 /// Where a page ends and the next one begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cursor {
-    accepted_at_ms: i64,
-    id: SubmissionId,
+    pub(super) accepted_at_ms: i64,
+    pub(super) id: SubmissionId,
 }
 
 impl fmt::Display for Cursor {
@@ -59,11 +59,11 @@ impl std::str::FromStr for Cursor {
 }
 
 impl Cursor {
-    fn to_key(self) -> Vec<u8> {
+    pub(super) fn to_key(self) -> Vec<u8> {
         [self.accepted_at_ms.to_be_bytes().as_slice(), &self.id.to_bytes()].concat()
     }
 
-    fn from_key(key: &[u8]) -> Option<Self> {
+    pub(super) fn from_key(key: &[u8]) -> Option<Self> {
         let (at, id) = key.split_first_chunk::<8>()?;
         let id = Uuid::from_slice(id).ok()?;
         Some(Self { accepted_at_ms: i64::from_be_bytes(*at), id: SubmissionId::new(id) })
@@ -72,8 +72,8 @@ impl Cursor {
 
 /// What the timeline says of a submission without opening it.
 #[derive(Serialize, Deserialize)]
-struct Entry {
-    flow_id: String,
+pub(super) struct Entry {
+    pub(super) flow_id: String,
     flow_version: u32,
     test: bool,
 }
@@ -86,11 +86,8 @@ pub(super) fn timeline_put(submission: &Submission, accepted_at_ms: i64) -> Put 
         flow_version: submission.flow_version,
         test: submission.test,
     };
-    Put::new(
-        Table::Timeline,
-        key,
-        postcard::to_stdvec(&entry).expect("a string, a number and a flag serialise"),
-    )
+    let entry = postcard::to_stdvec(&entry).expect("a string, a number and a flag serialise");
+    Put::new(Table::Timeline, key, entry)
 }
 
 /// One line of a list.
@@ -230,7 +227,11 @@ impl Outbox {
         }
     }
 
-    async fn deliveries_of(&self, id: SubmissionId, holds: &Holds) -> Result<Vec<DeliveryView>, Error> {
+    pub(super) async fn deliveries_of(
+        &self,
+        id: SubmissionId,
+        holds: &Holds,
+    ) -> Result<Vec<DeliveryView>, Error> {
         let filter = DeliveryFilter { submission: Some(id.to_bytes()), ..DeliveryFilter::default() };
         let deliveries = self.store.deliveries(filter, None, MAX_DELIVERIES).await?;
         Ok(deliveries.into_iter().map(|delivery| holds.mark(delivery.into())).collect())

@@ -47,6 +47,9 @@ pub struct Submission {
     /// The earlier submission of the same walk that this one corrects.
     #[serde(default)]
     pub linked_to: Option<SubmissionId>,
+    /// Which walk it closed: what a later submission of the same walk is linked by. Not told to anybody.
+    #[serde(skip)]
+    pub walk: Option<[u8; 16]>,
     /// The reference of the ending that was shown.
     #[serde(default)]
     pub ending: Option<String>,

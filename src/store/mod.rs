@@ -8,18 +8,23 @@
 //! operations have names, and time is always an argument. The store gives values no meaning: it neither seals nor reads
 //! them, and it knows no schedule and no retry policy.
 
+mod chain;
 mod embedded;
+mod erasure;
 mod record;
 
 use std::future::Future;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
+pub use chain::{Head, Link, Mac};
 #[cfg(feature = "faults")]
 pub use embedded::FaultSwitches;
-pub use embedded::{MIN_SQLITE_VERSION, OpenError, Options};
+pub use embedded::{MIN_SQLITE_VERSION, OpenError, Options, RestoreError};
+pub use erasure::{Erased, Erasure, Settled, trace};
 pub use record::{
     Batch, Claim, Delivery, DeliveryFilter, DeliveryState, Expectation, Lane, NewDelivery, Precondition, Put,
     QueueDepth, Record, Reopen, Reopened, Scan, Settlement, Table, Verdict, Version,
@@ -81,6 +86,24 @@ pub trait Backend: Send + Sync {
     fn clamp_due(&self, latest_ms: i64) -> Pending<'_, u64>;
     /// Deletes up to `limit` records whose time is over.
     fn purge_expired(&self, now_ms: i64, limit: u32) -> Pending<'_, u64>;
+    /// Gives the audit chain its key; audit records put before have no link. Only the first key counts.
+    fn chain_audit(&self, mac: Arc<dyn Mac>);
+    /// The record with which a chain begins, to be put together with its sealed key.
+    fn chain_beginning(&self, mac: &dyn Mac) -> Put;
+    /// The last link of the audit chain; `None` if the head is gone or was not sealed with this key.
+    fn chain_head(&self, mac: Arc<dyn Mac>) -> Pending<'_, Option<Head>>;
+    /// Reads links of the audit chain in their order.
+    fn trail(&self, after: u64, limit: u32) -> Pending<'_, Vec<Link>>;
+    /// Deletes a submission with its deliveries and every record that a trace of it names.
+    fn erase(&self, erasure: Erasure) -> Pending<'_, Erased>;
+    /// Keys of timeline records that have no trace: an older release wrote them.
+    fn untraced(&self, limit: u32) -> Pending<'_, Vec<Vec<u8>>>;
+    /// Overwrites what deleted records left in the files. `false` if it has to be asked for again, later.
+    fn scrub(&self) -> Pending<'_, bool>;
+    /// Writes a whole copy of one moment to a new file. Nobody waits for it.
+    fn copy_to(&self, path: PathBuf) -> Pending<'_, ()>;
+    /// What is wrong with the files; nothing if they are sound.
+    fn faults(&self) -> Pending<'_, Vec<String>>;
     /// Reads one record, expired or not.
     fn get<'a>(&'a self, table: Table, key: &'a [u8]) -> Pending<'a, Option<Record>>;
     /// Reads records in the order of their keys.
@@ -132,6 +155,21 @@ impl Store {
     ) -> Result<Vec<Delivery>, Error> {
         let (destination, shares, limits) = (destination.to_owned(), [limit; 3], [limit; 3]);
         self.backend.claim_lanes(Claim { destination, now_ms, lease_ms, shares, limits }).await
+    }
+
+    /// Fills an empty data folder with a copy that [`Backend::copy_to`] made; `keep` may lie in it already. Blocks on the
+    /// disk.
+    pub fn restore_embedded(
+        directory: &Path,
+        keep: &[PathBuf],
+        fill: impl FnOnce(&mut std::fs::File) -> std::io::Result<()>,
+    ) -> Result<(), RestoreError> {
+        embedded::restore(directory, keep, fill)
+    }
+
+    /// What is wrong with a copy; nothing if it is sound. Blocks on the disk.
+    pub fn faults_of_copy(path: &Path) -> Result<Vec<String>, Error> {
+        embedded::faults(path).map_err(Error::Read)
     }
 
     /// Stands on a backend made elsewhere.

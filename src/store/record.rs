@@ -13,8 +13,8 @@ pub enum Table {
     Audit,
     /// Flow and version → compiled flow.
     FlowVersion,
-    /// Flow token → what became of it.
-    Token,
+    /// Walk → the first submission that closed it.
+    Walk,
     /// Sealed key material and credentials.
     Secret,
     /// Anything with a name of which there is one.
@@ -25,6 +25,14 @@ pub enum Table {
     Breaker,
     /// Id of a replay by filter → how far it has come.
     Replay,
+    /// Number in the audit chain → link.
+    AuditLink,
+    /// Keyed hash of what a person is found by, and submission id → nothing.
+    Person,
+    /// Submission id and a record about it → nothing.
+    Trace,
+    /// Job id → work that was begun and must be ended, also by the next process.
+    Job,
 }
 
 impl Table {
@@ -36,12 +44,16 @@ impl Table {
             Self::Reply => 3,
             Self::Audit => 4,
             Self::FlowVersion => 5,
-            Self::Token => 6,
+            Self::Walk => 6,
             Self::Secret => 7,
             Self::Setting => 8,
             Self::Pause => 16,
             Self::Breaker => 17,
             Self::Replay => 18,
+            Self::AuditLink => 9,
+            Self::Person => 10,
+            Self::Trace => 11,
+            Self::Job => 12,
         }
     }
 }

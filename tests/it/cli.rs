@@ -1,6 +1,7 @@
 //! The program as a person uses it: real processes, real sockets, real files.
 
 mod installation;
+mod keep;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
@@ -52,7 +53,7 @@ fn unreadable_input_is_refused_with_what_to_do_and_code_2() {
         ("{", "form", "this is not JSON"),
         (r#"{"title":"T","fields":[{"type":"email"}]}"#, "form", "choose --tool typeform"),
         (r#"{"form_response":{}}"#, "typeform", "GET /forms/{form_id}"),
-        ("{}", "paperform", "choose --tool form or typeform"),
+        ("{}", "paperform", "choose --tool form or surveymonkey or typeform"),
         (
             r#"{"id":"f","title":"F","pages":[{"id":"p","questions":[{"key":"a","type":"single_choice","options":[]}]}]}"#,
             "form",
@@ -167,9 +168,10 @@ async fn a_server_is_ready_answers_commands_and_drains_on_sigterm() {
     assert!(play.out.contains("completed"), "{}", play.out);
     installation.sink.deliveries(1).await;
 
-    let list = installation.command(&["submissions", "list"]);
+    // The destination has it a moment before the outbox has recorded that.
+    let delivered = |ran: &Ran| words(&ran.out).windows(3).any(|w| w == ["crm", "delivered", "(attempt"]);
+    let list = installation.until(&["submissions", "list"], delivered).await;
     assert_eq!(list.code, 0, "{list:?}");
-    assert!(words(&list.out).windows(3).any(|w| w == ["crm", "delivered", "(attempt"]), "{}", list.out);
     let id = words(&list.out)[0].to_owned();
     let show = installation.command(&["submissions", "show", &id]);
     assert!(show.out.contains("\"Ada\"") && show.out.contains("attempt 1 at"), "{}", show.out);
@@ -225,12 +227,16 @@ async fn what_was_given_up_is_delivered_after_a_replay() {
     let shown = installation.command(&["submissions", "show", &id]);
     assert!(shown.out.contains("given up: "), "{}", shown.out);
     let first = installation.sink.deliveries(1).await.remove(0);
+    let raised = installation.sink.alert("1 deliveries to crm were given up").await;
+    assert!(raised[0].contains("formgate submissions replay") && !raised[0].contains("Ada"), "{raised:?}");
     installation.sink.refuse(false);
     let replay = installation.command(&["submissions", "replay", &id]);
     assert!(replay.out.contains("1 of 1 deliveries are due now"), "{replay:?}");
     installation.until(&["submissions", "list"], |ran| ran.out.contains("delivered")).await;
     let second = installation.sink.deliveries(2).await.remove(1);
     assert_eq!(first, second, "the same idempotency key");
+    let recovered = installation.sink.alert("Recovered: dead_letters crm").await;
+    assert_eq!(recovered.len(), 2, "one alert when it begins and one when it is over: {recovered:?}");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use formgate::config::{Config, DataApi, Faults, MasterKey, Mode, Place, Shape, Tool};
+use formgate::config::{Config, DataApi, Faults, MasterKey, Mode, Place, Shape, Target, Tool};
 use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
@@ -88,8 +88,9 @@ fn a_whole_configuration_is_read_with_paths_from_its_own_folder() {
     assert_eq!(number.app_secrets[0].secret.expose_secret(), "new-secret");
     assert_eq!(number.app_secrets[1].expires, "2027-01-31T00:00:00Z".parse().ok());
     assert_eq!(number.private_keys[0].expose_secret(), "pem text", "without its last newline");
-    assert_eq!(config.destinations[0].shape, Shape::Flat);
-    assert_eq!(config.destinations[0].mapping, [("first_name".to_owned(), "FirstName".to_owned())]);
+    let Target::Webhook(webhook) = &config.destinations[0].target else { panic!("a webhook") };
+    assert_eq!(webhook.shape, Shape::Flat);
+    assert_eq!(webhook.mapping, [("first_name".to_owned(), "FirstName".to_owned())]);
     let flow = &config.flows[0];
     assert_eq!((flow.tool, flow.data_api, flow.mode), (Tool::Typeform, DataApi::V4, Mode::Grouped));
     assert_eq!(flow.definition, folder.0.path().join("contact.json"));
@@ -115,6 +116,21 @@ fn the_environment_wins_over_the_file_in_sections_and_in_named_entries() {
     assert_eq!(config.numbers[0].app_secrets[0].secret.expose_secret(), "vault-secret");
     assert_eq!(config.flows[0].retention_days, 2);
     assert_eq!(config.flows[0].deliver_to.len(), 1);
+}
+
+#[test]
+fn zero_days_need_a_destination_to_have_been_delivered_to() {
+    let days = ("FORMGATE_FLOW__CONTACT_2__RETENTION_DAYS", "0");
+    let secrets = [("NEW", "a"), ("OLD", "b")];
+    assert_eq!(
+        complete().load(&[days, secrets[0], secrets[1]]).expect("no fault").flows[0].retention_days,
+        0
+    );
+    let faults = complete().faults(&[days, ("FORMGATE_FLOW__CONTACT_2__DELIVER_TO", "")]);
+    assert!(
+        faults.iter().any(|fault| fault.contains("what goes nowhere would be deleted at once")),
+        "{faults:?}"
+    );
 }
 
 #[test]
@@ -287,4 +303,51 @@ fn no_secret_is_ever_shown_neither_by_debug_nor_by_a_fault() {
         let shown = format!("{faults} {faults:?}");
         assert!(!shown.contains(CANARY), "{shown}");
     }
+}
+
+#[test]
+fn a_typeform_webhook_needs_only_its_address() {
+    let of = |more: &str| format!("[[destination]]\nid = \"tf\"\nkind = \"typeform-webhook\"\n{more}");
+    let config = Folder::new(&of("url = \"https://crm.example.com/typeform\"\nsecret = \"any text\"\n"));
+    let config = config.load(&[]).expect("no fault");
+    let Target::TypeformWebhook(found) = &config.destinations[0].target else { panic!("Typeform") };
+    assert_eq!((found.url.path(), found.secret.is_some()), ("/typeform", true));
+    let faults = Folder::new(&of("shape = \"flat\"\n")).faults(&[]);
+    has(
+        &faults,
+        "destination[0].shape: belongs to kind = \"webhook\". Remove it; this is kind = \"typeform-webhook\"",
+    );
+    has(&faults, "destination[0].url: is missing");
+}
+
+#[test]
+fn a_hubspot_destination_has_keys_of_its_own() {
+    let hubspot = |more: &str| format!("[[destination]]\nid = \"hs\"\nkind = \"hubspot\"\n{more}");
+    let folder = Folder::new(&hubspot("token = \"env:TOKEN\"\nportal_id = \"25505644\"\n"));
+    let config = folder.load(&[("TOKEN", "pat-eu1-canary")]).expect("no fault");
+    assert!(!format!("{config:?}").contains("canary"));
+    let Target::Hubspot(found) = &config.destinations[0].target else { panic!("HubSpot") };
+    assert_eq!((found.portal_id.as_str(), found.form.as_deref(), &found.api_url), ("25505644", None, &None));
+    assert_eq!(found.token.expose_secret(), "pat-eu1-canary");
+
+    let faults = Folder::new(&hubspot(
+        "portal_id = \"x\"\nform = \"contact\"\napi_url = \"http://api.hsforms.com\"\nurl = \"https://x.example\"\nshape = \"flat\"\ntokn = \"x\"\n",
+    ))
+    .faults(&[]);
+    for start in [
+        "destination[0].token: is missing",
+        "destination[0].portal_id: is not an account's number",
+        "destination[0].form: is not a form's guid",
+        "destination[0].api_url: is not encrypted",
+        "destination[0].url: belongs to kind = \"webhook\". Remove it; this is kind = \"hubspot\"",
+        "destination[0].shape: belongs to kind = \"webhook\"",
+        "destination[0].tokn: is not a known key. Did you mean \"token\"?",
+    ] {
+        has(&faults, start);
+    }
+    assert_eq!(faults.len(), 7, "each once: {faults:#?}");
+    let faults =
+        Folder::new("[[destination]]\nid = \"hs\"\nkind = \"hubsport\"\ntoken = \"x\"\n").faults(&[]);
+    has(&faults, "destination[0].kind: \"hubsport\" is not known here. Did you mean \"hubspot\"?");
+    assert_eq!(faults.len(), 1, "{faults:#?}");
 }

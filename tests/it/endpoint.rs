@@ -102,6 +102,36 @@ async fn the_same_envelope_gets_the_same_bytes_and_the_same_submit_one_submissio
 }
 
 #[tokio::test]
+async fn other_answers_after_the_end_are_a_second_submission_linked_to_the_first() {
+    let gate = Setup::of(&short(), &Settings::default()).start().await;
+    let mut player = gate.player("t");
+    player.open().await.expect("opened");
+    let screen = player.screen().expect("a screen");
+    let named = |part: &str| screen.inputs().find(|i| i.name.contains(part)).expect("an input").name.clone();
+    let (name, colour) = (named("name"), named("colour"));
+    player.fill(&name, json!("Ada")).await.expect("filled");
+    let options = screen.input(&colour).expect("an input");
+    let formgate::player::render::InputKind::Choice { options, .. } = &options.kind else {
+        panic!("a choice: {options:?}")
+    };
+    player.fill(&colour, json!(options[1].id)).await.expect("filled");
+    let payload = player.footer_payload().expect("a payload");
+    // The person ends, gets no answer, goes back, mends the name and ends again; then taps once more.
+    for person in ["Ada", "Grace", "Grace"] {
+        let mut data = payload.clone();
+        data[&name] = json!(person);
+        let request = json!({"version": "4.0", "action": "data_exchange", "screen": screen.id, "flow_token": "t", "data": data});
+        let reply = player.raw_plaintext(request.to_string().as_bytes()).await.expect("an answer");
+        assert_eq!(reply.status, 200, "{person}");
+    }
+    let stored = gate.submissions().await;
+    let mut told: Vec<_> = stored.iter().map(|s| (s.answers[0].text.as_str(), s.linked_to)).collect();
+    told.sort_unstable();
+    let first = stored.iter().find(|s| s.answers[0].text == "Ada").expect("the first").id;
+    assert_eq!(told, [("Ada", None), ("Grace", Some(first))]);
+}
+
+#[tokio::test]
 async fn a_wrong_signature_is_432_and_a_foreign_key_is_421() {
     let gate = Setup::of(&short(), &Settings::default()).start().await;
     let mut player = gate.player("t");

@@ -4,13 +4,16 @@
 #![allow(clippy::disallowed_methods)]
 
 mod architecture;
+mod audit;
 mod cli;
 mod client;
 mod compile;
 mod config;
 mod crypto;
 mod endpoint;
+mod google_forms;
 mod handler;
+mod hubspot;
 mod outbox;
 mod pace;
 mod player;
@@ -23,5 +26,7 @@ mod server;
 mod store;
 mod store_model;
 mod store_upgrade;
+mod surveymonkey;
 mod typeform;
+mod typeform_webhook;
 mod validator;

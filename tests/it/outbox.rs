@@ -1,5 +1,6 @@
 //! A submission goes home: accepted once, delivered to every destination, whatever they do.
 
+mod erasing;
 pub mod fixture;
 mod webhook;
 

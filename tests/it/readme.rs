@@ -52,13 +52,26 @@ fn its_form_and_its_configuration_are_read() {
     };
     write("forms/contact.json", &form);
     write("keys/shop.pem", PrivateKey::generate().private_pem().expose_secret());
-    let [tour, destination] = blocks("toml").try_into().expect("two parts");
+    let [tour, destination, hubspot, typeform, alert] = blocks("toml").try_into().expect("five parts");
     let environment = || {
-        [("META_APP_SECRET", "secret"), ("CRM_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into_iter()
+        [
+            ("META_APP_SECRET", "secret"),
+            ("CRM_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+            ("HUBSPOT_TOKEN", "pat-token"),
+            ("TYPEFORM_SECRET", "any text"),
+            ("OPS_HOOK", "https://hooks.example.com/ops"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into_iter()
     };
-    for text in [tour.clone(), format!("{tour}\ndeliver_to = [\"crm\"]\n{destination}")] {
+    for text in [
+        tour.clone(),
+        format!("{tour}\n{alert}"),
+        format!("{tour}\ndeliver_to = [\"crm\"]\n{destination}"),
+        format!(
+            "{tour}\ndeliver_to = [\"crm\", \"hubspot\", \"typeform\"]\n{destination}\n{hubspot}\n{typeform}"
+        ),
+    ] {
         let file = write("formgate.toml", &text);
         let config = Config::load(Some(&file), environment()).unwrap_or_else(|faults| panic!("{faults}"));
         assert_eq!(config.flows.len(), 1);
@@ -74,7 +87,8 @@ fn its_commands_and_their_options_exist() {
     let mut seen = 0;
     for line in written.lines().filter_map(|line| line.trim().strip_prefix("formgate ")) {
         let line = line.split(['#', '&', '>']).next().unwrap_or_default();
-        let nested = ["keys ", "submissions ", "destinations "].iter().any(|start| line.starts_with(start));
+        let groups = ["keys ", "submissions ", "audit ", "store ", "destinations "];
+        let nested = groups.iter().any(|group| line.starts_with(group));
         let command: Vec<&str> = line.split_whitespace().take(if nested { 2 } else { 1 }).collect();
         let output = Command::new(env!("CARGO_BIN_EXE_formgate")).args(&command).arg("--help").output();
         let output = output.expect("formgate runs");
@@ -116,8 +130,8 @@ fn every_promise_names_a_test_that_there_is() {
         let tests: Vec<&str> = row.split('`').skip(1).step_by(2).collect();
         assert!(!tests.is_empty(), "nothing holds {row}");
         for test in tests {
-            let (module, name) = test.split_once("::").unwrap_or_else(|| panic!("{test} names no module"));
-            let file = root().join("tests/it").join(format!("{module}.rs"));
+            let (module, name) = test.rsplit_once("::").unwrap_or_else(|| panic!("{test} names no module"));
+            let file = root().join("tests/it").join(format!("{}.rs", module.replace("::", "/")));
             let text =
                 std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
             assert!(text.contains(&format!("fn {name}(")), "{test} does not exist");

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use formgate::store::{
-    Batch, DeliveryState, Error, Expectation, NewDelivery, OpenError, Options, Put, Reopened, Scan,
-    Settlement, Store, Table, Verdict,
+    Batch, DeliveryState, Error, Expectation, NewDelivery, OpenError, Options, Put, Reopened, RestoreError,
+    Scan, Settlement, Store, Table, Verdict,
 };
 use tempfile::TempDir;
 
@@ -223,6 +223,24 @@ async fn a_second_process_on_the_same_folder_is_refused_until_the_first_has_clos
 }
 
 #[tokio::test]
+async fn the_release_before_can_open_what_this_one_wrote() {
+    let folder = TempDir::new().expect("a folder");
+    let store = open(folder.path());
+    // Of every kind that the release before did not know: it reads by table, and never these.
+    for table in [Table::AuditLink, Table::Person, Table::Trace, Table::Job] {
+        store.commit(Batch::at(0).put(Put::new(table, "a", "1"))).await.expect("a commit");
+    }
+    store.close().await.expect("a clean close");
+    let file = rusqlite::Connection::open(folder.path().join("store.sqlite3")).expect("the file");
+    let schema: i64 = file.pragma_query_value(None, "user_version", |row| row.get(0)).expect("a schema");
+    assert_eq!(schema, 1, "a release refuses files of a schema it does not know");
+    let tables: i64 = file
+        .query_row("SELECT count(*) FROM sqlite_schema WHERE sql IS NOT NULL", [], |row| row.get(0))
+        .expect("a count");
+    assert_eq!(tables, 7, "record, delivery, sqlite_sequence and four indexes");
+}
+
+#[tokio::test]
 async fn a_store_of_a_newer_program_is_refused() {
     let folder = TempDir::new().expect("a folder");
     open(folder.path()).close().await.expect("a clean close");
@@ -315,4 +333,90 @@ async fn a_store_told_to_acknowledge_early_loses_what_it_acknowledged() {
         std::fs::copy(folder.path().join(file), crashed.path().join(file)).expect("a copy");
     }
     assert_eq!(value(&open(crashed.path()), b"a").await, None);
+}
+
+#[tokio::test]
+async fn a_copy_under_load_is_one_moment_and_delays_nobody() {
+    let folder = TempDir::new().expect("a folder");
+    let store = open(folder.path());
+    let bytes = vec![7; 20_000];
+    for number in 0..1_000u32 {
+        let put =
+            Put::new(Table::Setting, [b"old".as_slice(), &number.to_be_bytes()].concat(), bytes.clone());
+        store.commit(Batch::at(0).put(put)).await.expect("a commit");
+    }
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let writing = tokio::spawn({
+        let store = store.clone();
+        async move {
+            // Two records that are always equal in one moment, and never in a mixture of two.
+            let mut number = 0u32;
+            while !*stopped.borrow() {
+                number += 1;
+                let pair = |name: &str| Put::new(Table::Setting, name, number.to_be_bytes());
+                store.commit(Batch::at(0).put(pair("a")).put(pair("z"))).await.expect("a commit");
+            }
+            number
+        }
+    });
+    let elsewhere = TempDir::new().expect("a folder");
+    let mut copies = vec![];
+    for name in ["first", "second", "third"] {
+        let to = elsewhere.path().join(name);
+        store.copy_to(to.clone()).await.expect("a copy");
+        copies.push(to);
+    }
+    stop.send_replace(true);
+    let written = writing.await.expect("no panic");
+    assert!(written > 3, "others went on writing: {written}");
+    for copy in copies {
+        assert_eq!(Store::faults_of_copy(&copy).expect("a check"), Vec::<String>::new());
+        let restored = TempDir::new().expect("a folder");
+        let fill = |to: &mut std::fs::File| std::io::copy(&mut std::fs::File::open(&copy)?, to).map(drop);
+        Store::restore_embedded(restored.path(), &[], fill).expect("restored");
+        let store = open(restored.path());
+        let pair = (value(&store, b"a").await, value(&store, b"z").await);
+        assert_eq!(pair.0, pair.1);
+        let scan = Scan { prefix: b"old".to_vec(), limit: 2_000, ..Scan::default() };
+        assert_eq!(store.scan(Table::Setting, scan).await.expect("a read").len(), 1_000);
+        store.close().await.expect("a clean close");
+        let again = Store::restore_embedded(restored.path(), &[], |_| Ok(()));
+        assert!(matches!(again, Err(RestoreError::NotEmpty { .. })));
+    }
+}
+
+#[tokio::test]
+async fn scrubbing_overwrites_what_was_deleted_and_gives_its_room_back() {
+    let folder = TempDir::new().expect("a folder");
+    let store = open(folder.path());
+    let keys: Vec<[u8; 4]> = (0..200u32).map(u32::to_be_bytes).collect();
+    for key in &keys {
+        let put = Put::new(Table::Setting, *key, b"canary".repeat(3_000));
+        store.commit(Batch::at(0).put(put)).await.expect("a commit");
+    }
+    let read = || {
+        ["store.sqlite3", "store.sqlite3-wal"]
+            .map(|file| std::fs::read(folder.path().join(file)).expect("a file"))
+    };
+    let is_there = || read().iter().any(|bytes| bytes.windows(6).any(|window| window == b"canary"));
+    assert!(store.scrub().await.expect("a scrub"));
+    let full = read()[0].len();
+    assert!(is_there() && full > 3_000_000);
+    let gone = keys.iter().fold(Batch::at(0), |batch, key| batch.delete(Table::Setting, *key));
+    store.commit(gone).await.expect("a commit");
+    assert!(is_there(), "the file is not folded in yet");
+    assert!(store.scrub().await.expect("a scrub"));
+    assert!(!is_there());
+    assert!(read()[0].len() < full / 4, "{} of {full}", read()[0].len());
+}
+
+#[tokio::test]
+async fn what_is_no_sound_store_is_not_restored() {
+    let folder = TempDir::new().expect("a folder");
+    for content in [&b"no database at all"[..], b""] {
+        let fill = |to: &mut std::fs::File| std::io::Write::write_all(to, content);
+        let refused = Store::restore_embedded(folder.path(), &[], fill);
+        assert!(matches!(refused, Err(RestoreError::Unsound(_))), "{refused:?}");
+        assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0, "as it was");
+    }
 }

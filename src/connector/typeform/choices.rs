@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
+
 use super::fields::Field;
 use super::{Reader, flag, list, text};
 use crate::form::{Choice, ChoiceOption, Display, Kind, Other};
@@ -90,11 +92,31 @@ impl Reader<'_> {
 
     fn options(&mut self, field: &Field<'_>) -> Option<Vec<ChoiceOption>> {
         let properties = field.properties();
+        let (mut options, mut aliases) = (Vec::new(), Options::default());
+        for (option, choice) in self.identified(field) {
+            for name in [text(choice, "ref"), text(choice, "id")].into_iter().flatten() {
+                aliases.by_name.entry(name.to_owned()).or_insert_with(|| option.id.clone());
+            }
+            aliases.labels.push((fold(&option.label), option.id.clone()));
+            options.push(option);
+        }
+        if flag(properties, "alphabetical_order") {
+            options.sort_by_cached_key(|option| fold(&option.label));
+        }
+        if flag(properties, "randomize") {
+            self.changed(field.at(), &field.title(), "its options always come in the same order");
+        }
+        self.options.0.insert(field.key.clone(), aliases);
+        (!options.is_empty()).then_some(options)
+    }
+
+    /// The options in the order of the definition, each with what the definition says of it. A definition without
+    /// references still gets the same ids each time it is read.
+    pub(super) fn identified<'f>(&mut self, field: &Field<'f>) -> Vec<(ChoiceOption, &'f Value)> {
         let (at, title) = (field.at(), field.title());
-        let mut options: Vec<ChoiceOption> = Vec::new();
+        let mut identified: Vec<(ChoiceOption, &Value)> = Vec::new();
         let mut ids = BTreeSet::new();
-        let mut aliases = Options::default();
-        for (number, choice) in list(properties, "choices").iter().enumerate() {
+        for (number, choice) in list(field.properties(), "choices").iter().enumerate() {
             let image = choice.get("attachment").and_then(|a| text(a, "href")).map(str::to_owned);
             let label = match text(choice, "label") {
                 Some(label) => self.plain(&at, &title, label),
@@ -103,25 +125,13 @@ impl Reader<'_> {
                     format!("{}", number + 1)
                 }
             };
-            // A definition without references still gets the same ids each time it is read.
             let source = text(choice, "ref").or(text(choice, "id"));
             let mut id = source.unwrap_or(&label).trim().to_owned();
             while !ids.insert(id.clone()) {
                 id = format!("{id} ({})", number + 1);
             }
-            for name in [text(choice, "ref"), text(choice, "id")].into_iter().flatten() {
-                aliases.by_name.entry(name.to_owned()).or_insert_with(|| id.clone());
-            }
-            aliases.labels.push((fold(&label), id.clone()));
-            options.push(ChoiceOption { id, label, image });
+            identified.push((ChoiceOption { id, label, image }, choice));
         }
-        if flag(properties, "alphabetical_order") {
-            options.sort_by_cached_key(|option| fold(&option.label));
-        }
-        if flag(properties, "randomize") {
-            self.changed(at, &title, "its options always come in the same order");
-        }
-        self.options.0.insert(field.key.clone(), aliases);
-        (!options.is_empty()).then_some(options)
+        identified
     }
 }

@@ -6,6 +6,7 @@
 //! What it deliberately does not do: guess. A rule whose condition it cannot read is left out and named, not approximated.
 
 mod choices;
+pub mod deliver;
 mod fields;
 mod logic;
 mod text;
@@ -52,7 +53,7 @@ fn recognise(json: &Value) -> Result<(), ImportError> {
     } else if has("formFieldGroups") || has("fieldGroups") {
         "this looks like a HubSpot form; choose the tool it comes from"
     } else if has("items") || has("info") {
-        "this looks like a Google form; choose the tool it comes from"
+        "this looks like a Google form; choose --tool google-forms for it"
     } else if has("pages") {
         "this looks like a SurveyMonkey survey or a form in Formgate's own format; choose the tool it comes from"
     } else if !fields.is_empty() && fields.iter().all(|field| text(field, "type").is_none()) {

@@ -85,6 +85,8 @@ pub struct Show {
 pub struct Completed {
     /// UUIDv8 of session and answers: the same walk with the same answers is the same submission.
     pub id: Uuid,
+    /// [`Session::id`]: the same however often the walk is closed.
+    pub walk: [u8; 16],
     /// Answers of the questions that were shown, in their order.
     pub answers: Vec<(Position, Value)>,
     /// The texts of those questions, recalls filled in as the person read them.
@@ -337,6 +339,7 @@ impl Handler {
         let summary = self.summary(session, &answers, &variables);
         Completed {
             id: Uuid::new_v8(id),
+            walk: session.id,
             answers,
             questions,
             variables,

@@ -99,15 +99,14 @@ fn answered(status: StatusCode, headers: &HeaderMap) -> Outcome {
             code,
             "the destination refused the content; mend the mapping, then replay",
         ),
-        _ => {
-            let after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-            Outcome::retry(
-                "status",
-                code,
-                after.and_then(|value| retry_after::parse(value, Timestamp::now())),
-            )
-        }
+        _ => Outcome::retry("status", code, retry_after(headers)),
     }
+}
+
+/// How long an answer asks to be left alone, in milliseconds from now on.
+#[must_use]
+pub fn retry_after(headers: &HeaderMap) -> Option<i64> {
+    retry_after::parse(headers.get(RETRY_AFTER)?.to_str().ok()?, Timestamp::now())
 }
 
 fn failed(error: &Error) -> Outcome {

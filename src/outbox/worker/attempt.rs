@@ -133,13 +133,15 @@ impl DestinationLane {
         let completed_at_ms = submission.completed_at_ms;
         let (destination, key, attempt) =
             (Arc::clone(&self.destination), DeliveryKey::from_bytes(delivery.key), delivery.attempt);
+        // A replay has a new budget, but what was sent before it may be there all the same.
+        let sent_before = attempt > 1 || !History::from_bytes(&delivery.history).attempts.is_empty();
         let deadline = Instant::now() + Duration::from_millis(ATTEMPT_DEADLINE_MS.unsigned_abs());
         let mut overdue =
             self.outbox.clock.sleep_until_ms(self.outbox.clock.now_ms().saturating_add(ATTEMPT_DEADLINE_MS));
         // A task of its own catches a panic; the set ends it when this future is dropped.
         let mut attempting = JoinSet::new();
         attempting.spawn(async move {
-            let call = Call { submission: &submission, key, attempt, deadline };
+            let call = Call { submission: &submission, key, attempt, sent_before, deadline };
             destination.deliver(call).await
         });
         loop {

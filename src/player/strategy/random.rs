@@ -65,6 +65,11 @@ impl Random {
     }
 
     fn candidate(&mut self, input: &Input) -> Value {
+        if let Some(example) = input.hint.as_deref().and_then(clock)
+            && self.rng.random_bool(0.9)
+        {
+            return self.like(example);
+        }
         if let Some(error) = &input.error
             && self.rng.random_bool(0.7)
             && let Some(value) = self.mended(input, error)
@@ -119,7 +124,8 @@ impl Random {
         let digits: String = (0..9).map(|_| char::from(b'0' + self.rng.random_range(0..=9))).collect();
         let mut text = match text_type {
             TextType::Email => format!("ada{number}@example.org"),
-            TextType::Phone => format!("+391{digits}"),
+            // An Italian mobile number: one that a person could have.
+            TextType::Phone => format!("+39347{}", &digits[..7]),
             TextType::Number => return json!(number),
             TextType::Passcode => digits,
             TextType::Text | TextType::Password => {
@@ -132,6 +138,14 @@ impl Random {
         }
         let most = usize::try_from(max).unwrap_or(usize::MAX);
         json!(if text_type == TextType::Email { text } else { text.chars().take(most).collect() })
+    }
+
+    /// A time or duration in the shape of the example.
+    fn like(&mut self, example: &str) -> Value {
+        let parts = example.split(':').enumerate();
+        let parts = parts.map(|(index, _)| self.rng.random_range(0..if index == 0 { 24 } else { 60 }));
+        let parts: Vec<String> = parts.map(|number| format!("{number:02}")).collect();
+        json!(parts.join(":"))
     }
 
     fn day(&mut self, min: Option<&str>, max: Option<&str>) -> Date {
@@ -150,6 +164,16 @@ impl Random {
             "encryption_metadata": {"encrypted_hash": "", "iv": "", "encryption_key": "", "hmac_key": "", "plaintext_hash": ""},
         })
     }
+}
+
+/// The time or duration that a hint gives as an example, such as `09:30` or `HH:MM:SS`.
+fn clock(hint: &str) -> Option<&str> {
+    hint.split_whitespace().map(|word| word.trim_end_matches(['.', ','])).find(|word| {
+        let is_part = |part: &str| {
+            part.len() == 2 && part.chars().all(|c| c.is_ascii_digit() || matches!(c, 'H' | 'M' | 'S'))
+        };
+        word.contains(':') && word.split(':').all(is_part)
+    })
 }
 
 impl Strategy for Random {

@@ -3,6 +3,9 @@
 //! Measured and argued in the reliability notes: write-ahead log with `synchronous=FULL` lost nothing in 200 kills and
 //! 80 simulated power losses; `NORMAL` lost acknowledged records, so it cannot be chosen.
 
+mod backup;
+mod chain;
+mod erase;
 mod reader;
 mod schema;
 mod statements;
@@ -10,19 +13,22 @@ mod writer;
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use tokio::sync::watch;
 
+use self::chain::SharedMac;
 use self::reader::Readers;
 use self::writer::Writer;
 use super::{
-    Backend, Batch, Claim, Delivery, DeliveryFilter, DeliveryState, Error, Fatal, Lane, Pending, Put,
-    QueueDepth, Record, Reopened, Scan, Settlement, Table,
+    Backend, Batch, Claim, Delivery, DeliveryFilter, DeliveryState, Erased, Erasure, Error, Fatal, Head,
+    Lane, Link, Mac, Pending, Put, QueueDepth, Record, Reopened, Scan, Settlement, Table,
 };
 
+pub use self::backup::RestoreError;
+pub(super) use self::backup::{faults, restore};
 #[cfg(feature = "faults")]
 pub use self::writer::FaultSwitches;
 
@@ -93,6 +99,8 @@ pub(super) struct Embedded {
     readers: Readers,
     thread: Mutex<Option<JoinHandle<()>>>,
     fatal: watch::Sender<Option<Fatal>>,
+    mac: SharedMac,
+    path: PathBuf,
     // Held as long as the store is open; the system gives it up when the process dies.
     lock: File,
 }
@@ -137,13 +145,15 @@ impl Embedded {
 
         let readers = Readers::open(&path)?;
         let (fatal, _) = watch::channel(None);
+        let mac = SharedMac::default();
         let (writer, thread) = Writer::start(
             connection,
             fatal.clone(),
+            Arc::clone(&mac),
             #[cfg(feature = "faults")]
             options.faults,
         )?;
-        Ok(Self { writer, readers, thread: Mutex::new(Some(thread)), fatal, lock })
+        Ok(Self { writer, readers, thread: Mutex::new(Some(thread)), fatal, mac, path, lock })
     }
 
     fn take_thread(&self) -> Option<JoinHandle<()>> {
@@ -191,6 +201,55 @@ impl Backend for Embedded {
 
     fn purge_expired(&self, now_ms: i64, limit: u32) -> Pending<'_, u64> {
         Box::pin(self.writer.write(move |statements| statements.purge_expired(now_ms, limit).map(Ok)))
+    }
+
+    fn chain_audit(&self, mac: Arc<dyn Mac>) {
+        // A second key would break the chain that the first one began.
+        let _first_counts = self.mac.set(mac);
+    }
+
+    fn chain_beginning(&self, mac: &dyn Mac) -> Put {
+        chain::beginning(mac)
+    }
+
+    fn chain_head(&self, mac: Arc<dyn Mac>) -> Pending<'_, Option<Head>> {
+        Box::pin(self.readers.read(move |connection| chain::head(connection, &*mac)))
+    }
+
+    fn trail(&self, after: u64, limit: u32) -> Pending<'_, Vec<Link>> {
+        Box::pin(self.readers.read(move |connection| chain::trail(connection, after, limit)))
+    }
+
+    fn erase(&self, erasure: Erasure) -> Pending<'_, Erased> {
+        Box::pin(self.writer.write(move |statements| statements.erase(&erasure).map(Ok)))
+    }
+
+    fn untraced(&self, limit: u32) -> Pending<'_, Vec<Vec<u8>>> {
+        Box::pin(self.readers.read(move |connection| erase::untraced(connection, limit)))
+    }
+
+    fn scrub(&self) -> Pending<'_, bool> {
+        Box::pin(self.writer.scrub())
+    }
+
+    fn copy_to(&self, path: PathBuf) -> Pending<'_, ()> {
+        let from = self.path.clone();
+        // On a connection of its own: it takes long, and readers are few.
+        Box::pin(async move {
+            let copying = tokio::task::spawn_blocking(move || {
+                drop(open_private_file(&path));
+                backup::copy(&from, &path)
+            });
+            copying.await.map_err(|_panic| Error::Unavailable)?.map_err(Error::Read)
+        })
+    }
+
+    fn faults(&self) -> Pending<'_, Vec<String>> {
+        let path = self.path.clone();
+        Box::pin(async move {
+            let checking = tokio::task::spawn_blocking(move || faults(&path));
+            checking.await.map_err(|_panic| Error::Unavailable)?.map_err(Error::Read)
+        })
     }
 
     fn get<'a>(&'a self, table: Table, key: &'a [u8]) -> Pending<'a, Option<Record>> {

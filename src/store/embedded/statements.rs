@@ -2,9 +2,11 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 
+use super::chain::{Chain, SharedMac};
+use super::erase::Eraser;
 use crate::store::{
-    Batch, Claim, Delivery, DeliveryState, Error, Expectation, Lane, Put, Record, Reopen, Reopened,
-    Settlement, Table, Verdict, Version,
+    Batch, Claim, Delivery, DeliveryState, Erased, Erasure, Error, Expectation, Lane, Put, Record, Reopen,
+    Reopened, Settlement, Table, Verdict, Version,
 };
 
 /// The columns that [`delivery`] reads, in its order.
@@ -31,11 +33,15 @@ pub(super) struct Statements<'c> {
     reopen: Statement<'c>,
     clamp_due: Statement<'c>,
     purge_expired: Statement<'c>,
+    eraser: Eraser<'c>,
+    chain: Chain<'c>,
 }
 
 impl<'c> Statements<'c> {
-    pub(super) fn prepare(connection: &'c Connection) -> rusqlite::Result<Self> {
+    pub(super) fn prepare(connection: &'c Connection, mac: SharedMac) -> rusqlite::Result<Self> {
         Ok(Self {
+            eraser: Eraser::prepare(connection)?,
+            chain: Chain::prepare(connection, mac)?,
             begin: connection.prepare("BEGIN IMMEDIATE")?,
             savepoint: connection.prepare("SAVEPOINT operation")?,
             undo: connection.prepare("ROLLBACK TO operation")?,
@@ -90,10 +96,12 @@ impl<'c> Statements<'c> {
     }
 
     pub(super) fn savepoint(&mut self) -> rusqlite::Result<()> {
+        self.chain.mark();
         self.savepoint.execute([]).map(drop)
     }
 
     pub(super) fn undo(&mut self) -> rusqlite::Result<()> {
+        self.chain.undo();
         self.undo.execute([]).map(drop)
     }
 
@@ -102,6 +110,7 @@ impl<'c> Statements<'c> {
     }
 
     pub(super) fn commit(&mut self) -> rusqlite::Result<()> {
+        self.chain.finish()?;
         self.commit.execute([]).map(drop)
     }
 
@@ -151,6 +160,9 @@ impl<'c> Statements<'c> {
     fn put_all(&mut self, puts: &[Put]) -> rusqlite::Result<()> {
         for put in puts {
             self.put.execute(params![put.table.number(), put.key, put.value, put.expires_at_ms])?;
+            if put.table == Table::Audit {
+                self.chain.link(&put.key, &put.value)?;
+            }
         }
         Ok(())
     }
@@ -262,6 +274,14 @@ impl<'c> Statements<'c> {
             }
             Some(state) => Reopened::NotDead(state),
         })
+    }
+
+    pub(super) fn erase(&mut self, erasure: &Erasure) -> rusqlite::Result<Erased> {
+        let erased = self.eraser.erase(erasure)?;
+        if matches!(erased, Erased::Done { .. }) {
+            self.put_all(&erasure.puts)?;
+        }
+        Ok(erased)
     }
 
     pub(super) fn clamp_due(&mut self, latest_ms: i64) -> rusqlite::Result<u64> {

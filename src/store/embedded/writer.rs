@@ -11,6 +11,8 @@ use std::thread::JoinHandle;
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
+use super::chain::SharedMac;
+use super::erase;
 use super::statements::Statements;
 use crate::store::{Error, Fatal};
 
@@ -37,6 +39,8 @@ type Operation = Box<dyn FnOnce(&mut Statements<'_>) -> rusqlite::Result<Effect>
 
 enum Job {
     Write(Operation),
+    /// Outside of any transaction; says whether it was complete.
+    Scrub(oneshot::Sender<bool>),
     Close,
 }
 
@@ -51,12 +55,14 @@ impl Writer {
     pub(super) fn start(
         connection: Connection,
         fatal: watch::Sender<Option<Fatal>>,
+        mac: SharedMac,
         #[cfg(feature = "faults")] faults: FaultSwitches,
     ) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (queue, jobs) = sync_channel(MAX_QUEUED);
         let thread = std::thread::Builder::new().name("store-writer".into()).spawn(move || {
             let writing = Writing {
                 jobs,
+                mac,
                 #[cfg(feature = "faults")]
                 faults,
             };
@@ -99,6 +105,16 @@ impl Writer {
         answered.await.unwrap_or(Err(Error::Unavailable))
     }
 
+    /// Has the files scrubbed between two groups.
+    pub(super) async fn scrub(&self) -> Result<bool, Error> {
+        let (answer, answered) = oneshot::channel();
+        self.queue.try_send(Job::Scrub(answer)).map_err(|refused| match refused {
+            TrySendError::Full(_) => Error::Busy,
+            TrySendError::Disconnected(_) => Error::Unavailable,
+        })?;
+        answered.await.map_err(|_stopped| Error::Unavailable)
+    }
+
     /// Asks the thread to end after what is queued. Blocks while the queue is full.
     pub(super) fn stop(&self) {
         // An error means that it has ended already.
@@ -108,6 +124,7 @@ impl Writer {
 
 struct Writing {
     jobs: Receiver<Job>,
+    mac: SharedMac,
     #[cfg(feature = "faults")]
     faults: FaultSwitches,
 }
@@ -116,14 +133,16 @@ type Failure = (&'static str, rusqlite::Error);
 
 impl Writing {
     fn run(&self, connection: &Connection) -> Result<(), Failure> {
-        let mut statements = Statements::prepare(connection).map_err(|error| ("prepare", error))?;
+        let mut statements =
+            Statements::prepare(connection, self.mac.clone()).map_err(|error| ("prepare", error))?;
         let mut open = true;
         while open && let Ok(first) = self.jobs.recv() {
-            let mut group = Vec::new();
+            let (mut group, mut scrubs) = (Vec::new(), Vec::new());
             let mut next = Ok(first);
             loop {
                 match next {
                     Ok(Job::Write(operation)) => group.push(operation),
+                    Ok(Job::Scrub(answer)) => scrubs.push(answer),
                     Ok(Job::Close) | Err(TryRecvError::Disconnected) => {
                         open = false;
                         break;
@@ -137,6 +156,12 @@ impl Writing {
             }
             if !group.is_empty() {
                 self.commit(&mut statements, group)?;
+            }
+            if !scrubs.is_empty() {
+                let complete = erase::scrub(connection).map_err(|error| ("scrub", error))?;
+                for answer in scrubs {
+                    let _gone = answer.send(complete);
+                }
             }
         }
         drop(statements);

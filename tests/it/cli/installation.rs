@@ -50,6 +50,7 @@ pub fn run(command: &mut Command) -> Ran {
 pub struct Sink {
     keys: Arc<Mutex<Vec<String>>>,
     refuses: Arc<AtomicBool>,
+    notices: Arc<Mutex<Vec<String>>>,
     address: SocketAddr,
     _stop: watch::Sender<bool>,
 }
@@ -58,7 +59,14 @@ impl Sink {
     fn new() -> Sink {
         let (keys, refuses) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
         let (seen, refusing) = (Arc::clone(&keys), Arc::clone(&refuses));
+        let notices = Arc::new(Mutex::new(Vec::new()));
+        let told = Arc::clone(&notices);
         let handler = move |request: Request| {
+            if request.path() == "/ops" {
+                let text = String::from_utf8_lossy(&request.body).into_owned();
+                told.lock().expect("no panic under the lock").push(text);
+                return std::future::ready(Response::empty(StatusCode::OK));
+            }
             let key = request.header("webhook-id").unwrap_or_default().to_owned();
             seen.lock().expect("no panic under the lock").push(key);
             let status = if refusing.load(Ordering::SeqCst) {
@@ -66,10 +74,10 @@ impl Sink {
             } else {
                 StatusCode::NO_CONTENT
             };
-            async move { Response::empty(status) }
+            std::future::ready(Response::empty(status))
         };
         let (stop, stopped) = watch::channel(false);
-        let (tell, told) = std::sync::mpsc::channel();
+        let (tell, bound) = std::sync::mpsc::channel();
         // A runtime of its own: the commands of a test block the test's.
         std::thread::spawn(move || {
             let runtime =
@@ -82,7 +90,20 @@ impl Sink {
                 server.run(stopped, Duration::from_secs(1)).await;
             });
         });
-        Sink { keys, refuses, address: told.recv().expect("an address"), _stop: stop }
+        Sink { keys, refuses, notices, address: bound.recv().expect("an address"), _stop: stop }
+    }
+
+    /// The alerts that came, once one says this.
+    pub async fn alert(&self, saying: &str) -> Vec<String> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let notices = self.notices.lock().expect("no panic under the lock").clone();
+            if notices.iter().any(|notice| notice.contains(saying)) {
+                return notices;
+            }
+            assert!(Instant::now() < until, "{saying}: {notices:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// From now on it answers 422 to everything, or no longer.
@@ -168,8 +189,14 @@ definition = "form.json"
 number = "shop"
 deliver_to = ["crm"]
 tokens = "{tokens}"
+
+[[alert]]
+id = "ops"
+kind = "slack"
+url = "http://{}/ops"
+allow_private_network = true
 "#,
-            sink.address
+            sink.address, sink.address
         );
         write("formgate.toml", &config);
         Installation { folder, sink }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use formgate::crypto::MacKey;
 use formgate::outbox::{
     Answer, Attempting, Call, Clock, Contact, DeliveryKey, DeliveryView, Destination, DestinationId, Form,
     Outbox, Outcome, Pace, RetryPolicy, SealBody, Sleep, Submission, SubmissionId, Unsealable, Worker,
@@ -156,6 +157,8 @@ impl Home {
     fn at(folder: TempDir, clock: Arc<ManualClock>) -> Self {
         let store = Store::open_embedded(&Options::new(folder.path())).expect("the store opens");
         let outbox = Outbox::new(store.clone(), Arc::new(Inverting), Arc::<ManualClock>::clone(&clock));
+        let index = MacKey::from_bytes(&[7; 32]).expect("32 bytes");
+        let outbox = outbox.indexed(Arc::new(index));
         Self { folder, clock, store, outbox }
     }
 
@@ -305,6 +308,7 @@ pub fn submission(number: u8) -> Submission {
         variables: BTreeMap::from([(text("score"), json!(7))]),
         test: false,
         linked_to: Some(SubmissionId::new(Uuid::new_v8([255; 16]))),
+        walk: None,
         ending: Some(text("default")),
         answers: vec![
             answer("q1", "Your name?", "short_text", json!("Ada Lovelace"), "Ada Lovelace"),

@@ -70,7 +70,8 @@ async fn deliver(shape: Shape, answer: &'static str) -> (Outcome, Received) {
     let sent = submission(1);
     let deadline = Instant::now() + Duration::from_secs(5);
     let key = DeliveryKey::of(sent.id, &crm());
-    let outcome = webhook.deliver(Call { submission: &sent, key, attempt: 2, deadline }).await;
+    let outcome =
+        webhook.deliver(Call { submission: &sent, key, attempt: 2, sent_before: true, deadline }).await;
     (outcome, server.await.expect("a request"))
 }
 

@@ -1,0 +1,184 @@
+//! Backups of the store: a copy of one moment, sealed under the master key, opened again before it counts.
+//!
+//! A backup is one file. It has its name only when it is whole, on disk, and was opened and checked.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufReader, BufWriter};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use super::{Error, master_keys};
+use crate::config::{self, Config};
+use crate::crypto::{ArchiveError, Sealer};
+use crate::store::{RestoreError, Store};
+
+/// How a backup's name ends.
+const SUFFIX: &str = ".formgate-backup";
+/// What follows while it is being written.
+const HALF: &str = ".half";
+
+fn refused(reason: impl std::fmt::Display) -> Error {
+    Error::Control(reason.to_string())
+}
+
+/// Writes a backup into a folder, which is made if it is absent; says where it is. Nobody waits for it.
+///
+/// # Errors
+/// [`Error::Control`] in the words of the operator; nothing is left behind then.
+pub(super) async fn write(
+    store: &Store,
+    sealer: &Sealer,
+    data: &Path,
+    folder: &Path,
+) -> Result<PathBuf, Error> {
+    // Two at once would write to one file. Given up when it is dropped, or when the process dies.
+    let lock = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(data.join("backup.lock"));
+    let lock = lock.map_err(refused)?;
+    lock.try_lock().map_err(|_held| refused("a backup is being written already"))?;
+    let plain = data.join("store.backup");
+    // Left by a process that died here.
+    remove(&plain).map_err(refused)?;
+    let copied = store.copy_to(plain.clone()).await;
+    let (sealer, folder, copy) = (sealer.clone(), folder.to_owned(), plain.clone());
+    let written = match copied {
+        Ok(()) => tokio::task::spawn_blocking(move || seal(&sealer, &copy, &folder))
+            .await
+            .unwrap_or_else(|_panic| Err(refused("the backup crashed"))),
+        Err(error) => Err(error.into()),
+    };
+    remove(&plain).map_err(refused)?;
+    drop(lock);
+    written
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn seal(sealer: &Sealer, copy: &Path, folder: &Path) -> Result<PathBuf, Error> {
+    let at = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ").to_string();
+    let (half, whole) = (folder.join(format!("{at}{SUFFIX}{HALF}")), folder.join(format!("{at}{SUFFIX}")));
+    let sound = |copy: &Path| match Store::faults_of_copy(copy)?.first() {
+        None => Ok(()),
+        Some(fault) => Err(refused(format!("the store is damaged: {fault}"))),
+    };
+    sound(copy)?;
+    let write = || {
+        std::fs::create_dir_all(folder)?;
+        // Left by a process that died; nobody else writes one now.
+        for path in backups(folder, &[SUFFIX, HALF].concat())? {
+            remove(&path)?;
+        }
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&half)?;
+        let mut to = BufWriter::new(file);
+        sealer.seal_archive(BufReader::new(File::open(copy)?), &mut to)?;
+        to.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+    };
+    let verify = || {
+        let mut same = Same { expected: BufReader::new(File::open(copy)?) };
+        sealer.open_archive(BufReader::new(File::open(&half)?), &mut same)?;
+        match io::Read::read(&mut same.expected, &mut [0])? {
+            0 => Ok(()),
+            _ => Err(ArchiveError::Damaged),
+        }
+    };
+    let name = || {
+        std::fs::rename(&half, &whole)?;
+        File::open(folder)?.sync_all()
+    };
+    let in_folder = |error: io::Error| refused(format!("{}: {error}", folder.display()));
+    let done = write()
+        .map_err(in_folder)
+        .and_then(|()| {
+            verify().map_err(|error| refused(format!("what was written does not open again: {error}")))
+        })
+        .and_then(|()| name().map_err(in_folder));
+    if done.is_err() {
+        let _left = std::fs::remove_file(&half);
+    }
+    done.map(|()| whole)
+}
+
+/// Takes what is written to it only if it is the same as what it reads.
+struct Same<R> {
+    expected: R,
+}
+
+impl<R: io::Read> io::Write for Same<R> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut expected = vec![0; bytes.len()];
+        self.expected.read_exact(&mut expected)?;
+        if expected == bytes {
+            Ok(bytes.len())
+        } else {
+            Err(io::Error::other("it differs from what was copied"))
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Fills the empty data folder of this configuration from a backup, or from the newest one in a folder; says which.
+///
+/// # Errors
+/// [`Error::Control`] in the words of the operator; the data folder is as it was then.
+pub fn restore(config: &Config, from: &Path) -> Result<PathBuf, Error> {
+    let mut keep = Vec::new();
+    if let config::MasterKey::File { path, content } = &config.server.master_key {
+        if content.is_none() {
+            return Err(refused(format!(
+                "there is no master key at {}: put the one there that the backup was sealed under",
+                path.display()
+            )));
+        }
+        keep.push(path.clone());
+    }
+    let sealer = Sealer::new(&master_keys(&config.server.master_key)?);
+    let file = newest(from).map_err(|error| refused(format!("{}: {error}", from.display())))?;
+    let file = file.ok_or_else(|| refused(format!("there is no backup in {}", from.display())))?;
+    let named = |reason: &dyn std::fmt::Display| refused(format!("{}: {reason}", file.display()));
+    let mut opened = Ok(());
+    let restored = Store::restore_embedded(&config.server.data_dir, &keep, |to| {
+        let archive = BufReader::new(File::open(&file)?);
+        opened = sealer.open_archive(archive, BufWriter::new(to));
+        // Why is told below.
+        opened.as_ref().map_err(|_| io::Error::other("the backup does not open")).copied()
+    });
+    match (opened, restored) {
+        (Err(error), _) => Err(named(&error)),
+        (Ok(()), Err(error @ RestoreError::NotEmpty { .. })) => {
+            Err(refused(format!("{error}: move what is there away, a restore overwrites nothing")))
+        }
+        (Ok(()), Err(error)) => Err(named(&error)),
+        (Ok(()), Ok(())) => Ok(file),
+    }
+}
+
+/// The file itself, or the newest backup in the folder: their names are times.
+fn newest(from: &Path) -> io::Result<Option<PathBuf>> {
+    if from.is_file() {
+        return Ok(Some(from.to_owned()));
+    }
+    Ok(backups(from, SUFFIX)?.into_iter().max())
+}
+
+fn backups(folder: &Path, suffix: &str) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(suffix)) {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}

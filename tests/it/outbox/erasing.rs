@@ -1,0 +1,326 @@
+//! What was erased, by its age or for a person, is in no file afterwards; what was not is still there.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use formgate::outbox::{
+    By, Contact, DeliveryKey, DestinationId, Error, Outcome, Person, Retention, Submission, SubmissionId,
+    Swept,
+};
+use formgate::store::{Batch, DeliveryFilter, DeliveryState, Scan, Table};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::fixture::{Behaviour, Home, crm, submission};
+
+const DAY_MS: i64 = 24 * 3_600_000;
+
+async fn retention(home: &Home, days: u32) -> Retention {
+    home.outbox.retention(&[("contact".to_owned(), days)]).await.expect("a retention")
+}
+
+async fn accept(home: &Home, submission: &Submission, destinations: &[DestinationId]) {
+    let mut envelope = [0; 32];
+    envelope[..16].copy_from_slice(&submission.id.to_bytes());
+    let reply = [b"the reply to ".as_slice(), &submission.id.to_bytes()].concat();
+    home.outbox.accept(submission, destinations, &envelope, reply).await.expect("accepted");
+}
+
+/// Everything that only this submission has put into the files: its sealed body, its kept reply, its keys and its hashes.
+async fn remains(home: &Home, id: SubmissionId) -> Vec<Vec<u8>> {
+    let id_bytes = id.to_bytes();
+    let sealed = home.store.get(Table::Submission, &id_bytes).await.expect("a read").expect("a submission");
+    let mut remains = vec![sealed.value[..64].to_vec(), [b"the reply to ".as_slice(), &id_bytes].concat()];
+    let scan = |limit| Scan { limit, ..Scan::default() };
+    for (key, _) in home.store.scan(Table::Person, scan(10_000)).await.expect("a read") {
+        if key.ends_with(&id_bytes) {
+            // The hash with the id: the same hash also finds others of this person.
+            remains.push(key);
+        }
+    }
+    let filter = DeliveryFilter { submission: Some(id_bytes), ..DeliveryFilter::default() };
+    for delivery in home.store.deliveries(filter, None, 10).await.expect("a read") {
+        remains.push(delivery.key.to_vec());
+    }
+    assert!(remains.len() >= 4, "body, reply, hashes, delivery");
+    remains
+}
+
+/// How many of these byte strings are in the files of a folder.
+fn found(folder: &Path, wanted: &[Vec<u8>]) -> usize {
+    let files: Vec<Vec<u8>> = std::fs::read_dir(folder)
+        .expect("a folder")
+        .map(|file| std::fs::read(file.expect("an entry").path()).expect("a file"))
+        .collect();
+    let is_there = |text: &&Vec<u8>| {
+        files.iter().any(|bytes| bytes.windows(text.len()).any(|window| window == text.as_slice()))
+    };
+    wanted.iter().filter(is_there).count()
+}
+
+fn by_phone(phone: &str) -> Person {
+    Person::new(By::Phone, phone).expect("a number")
+}
+
+/// A submission of the person with this number and address.
+fn of_person(number: u8, phone: &str, email: &str) -> Submission {
+    let mut sent = submission(number);
+    sent.contact = Some(Contact { phone: Some(phone.to_owned()), user_id: Some(format!("id of {phone}")) });
+    sent.flow_token = format!("token of {phone}");
+    for answer in sent.answers.iter_mut().filter(|answer| answer.kind == "email") {
+        (answer.value, answer.text) = (email.into(), email.to_owned());
+    }
+    sent
+}
+
+async fn is_there(home: &Home, id: SubmissionId) -> bool {
+    home.outbox.show(id).await.expect("a read").is_some()
+}
+
+#[tokio::test]
+async fn a_delivered_submission_is_erased_when_its_days_are_over_and_is_in_no_file_then() {
+    let home = Home::new();
+    let retention = retention(&home, 30).await;
+    let crm = home.destination("crm", Behaviour::delivers());
+    let (old, young) = (submission(1), submission(2));
+    accept(&home, &old, std::slice::from_ref(&crm.id)).await;
+    let working = home.work(std::slice::from_ref(&crm));
+    home.settled(old.id, &[DeliveryState::Delivered]).await;
+    home.clock.advance(15 * DAY_MS);
+    accept(&home, &young, std::slice::from_ref(&crm.id)).await;
+    home.settled(young.id, &[DeliveryState::Delivered]).await;
+    working.stop().await;
+
+    let (remains, others) = (remains(&home, old.id).await, remains(&home, young.id).await);
+    home.clock.advance(15 * DAY_MS - 1);
+    assert_eq!(home.outbox.sweep(&retention).await.expect("a sweep"), Swept::default());
+    // The reply's day is over, so the worker has deleted it, but only overwriting takes it out of the log.
+    assert!(found(home.folder.path(), &remains) >= remains.len() - 1, "the search finds what is there");
+
+    home.clock.advance(1);
+    let swept = home.outbox.sweep(&retention).await.expect("a sweep");
+    assert_eq!(swept, Swept { erased: 1, undelivered: 0 });
+    assert!(!is_there(&home, old.id).await);
+    assert!(is_there(&home, young.id).await);
+    assert_eq!(home.outbox.list(&Default::default(), None, 10).await.expect("a read").items.len(), 1);
+    assert_eq!(found(home.folder.path(), &remains), 0);
+    assert!(found(home.folder.path(), &others) >= others.len() - 1);
+    let events = formgate::audit::newest(&home.store, 1).await.expect("a read");
+    assert_eq!(
+        (events[0].action.as_str(), events[0].subject.clone(), events[0].outcome.as_str()),
+        ("submission.erased", old.id.to_string(), "ok")
+    );
+}
+
+#[tokio::test]
+async fn what_is_open_is_never_erased_and_what_was_given_up_as_long_after_that() {
+    let home = Home::new();
+    let retention = retention(&home, 2).await;
+    let crm = home.destination("crm", Behaviour::answers(Outcome::retry("status", Some(500), None)));
+    let (open, half) = (submission(1), submission(2));
+    accept(&home, &open, std::slice::from_ref(&crm.id)).await;
+    let sheet = home.destination("sheet", Behaviour::delivers());
+    accept(&home, &half, &[sheet.id.clone(), DestinationId::new("gone").expect("an id")]).await;
+    let working = home.work(&[Arc::clone(&crm), sheet]);
+    home.until_state(
+        DeliveryKey::of(half.id, &DestinationId::new("sheet").expect("an id")).to_bytes(),
+        DeliveryState::Delivered,
+    )
+    .await;
+    // A destination that is no longer configured leaves its delivery open: it is kept.
+    home.clock.advance(3 * DAY_MS);
+    assert_eq!(home.outbox.sweep(&retention).await.expect("a sweep"), Swept::default());
+    home.settled_in_time(open.id, &[DeliveryState::Dead]).await;
+    working.stop().await;
+    assert_eq!(home.outbox.sweep(&retention).await.expect("a sweep"), Swept::default());
+    home.clock.advance(2 * DAY_MS);
+    let swept = home.outbox.sweep(&retention).await.expect("a sweep");
+    assert_eq!(swept, Swept { erased: 1, undelivered: 1 });
+    assert!(!is_there(&home, open.id).await);
+    assert!(is_there(&home, half.id).await, "one of its deliveries is open");
+    let events = formgate::audit::newest(&home.store, 1).await.expect("a read");
+    assert_eq!(events[0].outcome, "undelivered");
+}
+
+#[tokio::test]
+async fn zero_days_erase_on_delivery_but_not_what_was_given_up_or_goes_nowhere() {
+    let home = Home::new();
+    let retention = retention(&home, 0).await;
+    let crm = home.destination("crm", Behaviour::delivers());
+    let sheet = home.destination("sheet", Behaviour::answers(Outcome::refused("status", Some(410), "gone")));
+    let (delivered, refused, nowhere) = (submission(1), submission(2), submission(3));
+    accept(&home, &delivered, std::slice::from_ref(&crm.id)).await;
+    accept(&home, &refused, &[crm.id.clone(), sheet.id.clone()]).await;
+    accept(&home, &nowhere, &[]).await;
+    let working = home.work(&[crm, sheet]);
+    home.settled(delivered.id, &[DeliveryState::Delivered]).await;
+    home.settled(refused.id, &[DeliveryState::Delivered, DeliveryState::Dead]).await;
+    let remains = remains(&home, delivered.id).await;
+    assert_eq!(found(home.folder.path(), &remains), remains.len(), "the search finds what is there");
+
+    // The task of the program, from its first sweep on.
+    let (stop, stopped) = watch::channel(false);
+    let keeper = tokio::spawn(home.outbox.clone().keep_house(retention, stopped));
+    while is_there(&home, delivered.id).await || found(home.folder.path(), &remains) > 0 {
+        home.pause().await;
+    }
+    assert!(is_there(&home, refused.id).await && is_there(&home, nowhere.id).await);
+    working.stop().await;
+
+    // A late repeat, in the same envelope or another, is recognised and is nothing new.
+    for envelope in [[9; 32], [10; 32]] {
+        let again = home.outbox.accept(&delivered, &[super::crm()], &envelope, b"again".to_vec()).await;
+        assert!(again.expect("accepted").repeated);
+    }
+    assert!(!is_there(&home, delivered.id).await);
+    home.clock.advance(31 * DAY_MS);
+    while is_there(&home, refused.id).await || is_there(&home, nowhere.id).await {
+        home.pause().await;
+    }
+    stop.send_replace(true);
+    tokio::time::timeout(Duration::from_secs(5), keeper).await.expect("it ends").expect("no panic");
+}
+
+#[tokio::test]
+async fn a_flow_that_is_no_longer_configured_keeps_its_days() {
+    let home = Home::new();
+    let sent = submission(1);
+    accept(&home, &sent, &[]).await;
+    home.outbox.retention(&[("contact".to_owned(), 60)]).await.expect("a retention");
+    let without = home.outbox.retention(&[("other".to_owned(), 1)]).await.expect("a retention");
+    home.clock.advance(59 * DAY_MS);
+    assert_eq!(home.outbox.sweep(&without).await.expect("a sweep").erased, 0);
+    home.clock.advance(2 * DAY_MS);
+    assert_eq!(home.outbox.sweep(&without).await.expect("a sweep").erased, 1);
+    // One that nobody ever decided anything for is kept.
+    let unknown = Home::new();
+    accept(&unknown, &sent, &[]).await;
+    let other = unknown.outbox.retention(&[("other".to_owned(), 1)]).await.expect("a retention");
+    unknown.clock.advance(5_000 * DAY_MS);
+    assert_eq!(unknown.outbox.sweep(&other).await.expect("a sweep").erased, 0);
+}
+
+#[tokio::test]
+async fn a_person_is_found_by_number_id_address_and_token_and_erased_from_every_file() {
+    let home = Home::new();
+    let crm = home.destination("crm", Behaviour::delivers());
+    let ada =
+        [of_person(1, "+393331234567", "Ada@example.com"), of_person(2, "+393331234567", "ada@example.com")];
+    let bob = of_person(3, "+4915112345678", "bob@example.com");
+    accept(&home, &ada[0], std::slice::from_ref(&crm.id)).await;
+    let working = home.work(std::slice::from_ref(&crm));
+    home.settled(ada[0].id, &[DeliveryState::Delivered]).await;
+    working.stop().await;
+    // Waiting for its first attempt.
+    accept(&home, &ada[1], std::slice::from_ref(&crm.id)).await;
+    accept(&home, &bob, std::slice::from_ref(&crm.id)).await;
+    for (by, text) in [
+        (By::Phone, "0039 333 1234567"),
+        (By::UserId, "id of +393331234567"),
+        (By::Email, "ADA@EXAMPLE.COM"),
+        (By::Token, "token of +393331234567"),
+    ] {
+        let person = Person::new(by, text).expect("a person");
+        let mut ids = home.outbox.of_person(&person).await.expect("a read");
+        ids.sort_unstable();
+        let mut expected = ada.each_ref().map(|sent| sent.id);
+        expected.sort_unstable();
+        assert_eq!(ids, expected, "{text}");
+    }
+
+    let mut gone = remains(&home, ada[0].id).await;
+    gone.extend(remains(&home, ada[1].id).await);
+    let others = remains(&home, bob.id).await;
+    assert_eq!(found(home.folder.path(), &gone), gone.len(), "the search finds what is there");
+    let erased =
+        home.outbox.erase_person(&by_phone("+393331234567"), "test", |_| {}).await.expect("an erasure");
+    assert_eq!((erased.erased, erased.scrubbed), (2, true));
+    assert_eq!(erased.gone_to.into_iter().collect::<Vec<_>>(), [("crm".to_owned(), 1)]);
+    assert_eq!(found(home.folder.path(), &gone), 0);
+    assert_eq!(found(home.folder.path(), &others), others.len());
+    assert!(!is_there(&home, ada[0].id).await && !is_there(&home, ada[1].id).await);
+    assert!(home.outbox.of_person(&by_phone("+393331234567")).await.expect("a read").is_empty());
+    assert_eq!(home.store.scan(Table::Job, Scan { limit: 9, ..Scan::default() }).await.expect("a read"), []);
+
+    // The trail says that it was done, and not for whom.
+    let events = formgate::audit::newest(&home.store, 100).await.expect("a read");
+    let count = |action: &str| events.iter().filter(|event| event.action == action).count();
+    assert_eq!(
+        (count("person.erasure_begun"), count("submission.erased"), count("person.erased")),
+        (1, 2, 1)
+    );
+    for canary in ["3331234567", "ada@", "Ada"] {
+        assert_eq!(found(home.folder.path(), &[canary.as_bytes().to_vec()]), 0, "{canary}");
+    }
+    // What is still open goes to nobody, and the other one does.
+    let working = home.work(std::slice::from_ref(&crm));
+    home.settled(bob.id, &[DeliveryState::Delivered]).await;
+    working.stop().await;
+    assert_eq!(crm.calls.lock().expect("calls").len(), 2);
+}
+
+#[tokio::test]
+async fn an_erasure_that_was_killed_half_way_is_ended_by_the_next_process() {
+    let home = Home::new();
+    let mut ids = vec![];
+    for number in 0..=250 {
+        let mut sent = of_person(7, "+393331234567", "ada@example.com");
+        sent.id = SubmissionId::new(Uuid::new_v8([number; 16]));
+        accept(&home, &sent, &[crm()]).await;
+        ids.push(sent.id);
+    }
+    let bob = of_person(1, "+4915112345678", "bob@example.com");
+    let bob = Submission { id: SubmissionId::new(Uuid::new_v8([0xfe; 16])), ..bob };
+    accept(&home, &bob, &[crm()]).await;
+
+    let (told, mut reached) = watch::channel(0);
+    let outbox = home.outbox.clone();
+    let erasing = tokio::spawn(async move {
+        let person = by_phone("+393331234567");
+        outbox.erase_person(&person, "test", |erased| told.send_modify(|told| *told = erased)).await
+    });
+    reached.wait_for(|erased| *erased >= 60).await.expect("it goes on");
+    // What the next process finds if this one dies now.
+    let next = home.crash();
+    erasing.abort();
+    let left = |home: &Home| {
+        let outbox = home.outbox.clone();
+        async move { outbox.of_person(&by_phone("+393331234567")).await.expect("a read").len() }
+    };
+    let before = left(&next).await;
+    assert!((1..=191).contains(&before), "{before} of 251 are left: it was killed half way");
+
+    assert_eq!(next.outbox.resume_erasures().await.expect("resumed"), 1);
+    assert_eq!(left(&next).await, 0);
+    for id in ids {
+        assert!(!is_there(&next, id).await);
+    }
+    assert!(is_there(&next, bob.id).await);
+    assert_eq!(next.outbox.resume_erasures().await.expect("nothing to do"), 0);
+    let events = formgate::audit::newest(&next.store, 1_000).await.expect("a read");
+    let count = |action: &str| events.iter().filter(|event| event.action == action).count();
+    assert_eq!((count("submission.erased"), count("person.erased")), (251, 1), "each once");
+}
+
+#[tokio::test]
+async fn what_an_older_release_stored_is_found_too() {
+    let home = Home::new();
+    let sent = of_person(1, "+393331234567", "ada@example.com");
+    accept(&home, &sent, &[crm()]).await;
+    // As the release before wrote it: no hashes, no traces.
+    for table in [Table::Person, Table::Trace] {
+        let records = home.store.scan(table, Scan { limit: 100, ..Scan::default() }).await.expect("a read");
+        assert!(!records.is_empty());
+        let batch = records.into_iter().fold(Batch::at(0), |batch, (key, _)| batch.delete(table, key));
+        home.store.commit(batch).await.expect("a commit");
+    }
+    assert_eq!(home.outbox.of_person(&by_phone("+393331234567")).await.expect("a read"), [sent.id]);
+    assert_eq!(home.outbox.index_older().await.expect("nothing to do"), 0);
+    assert_eq!(
+        home.outbox.erase_person(&by_phone("+393331234567"), "test", |_| {}).await.expect("erased").erased,
+        1
+    );
+    assert!(!is_there(&home, sent.id).await);
+    assert!(!matches!(home.outbox.submission(sent.id).await, Err(Error::Unreadable { .. })));
+}
