@@ -53,7 +53,7 @@ fn unreadable_input_is_refused_with_what_to_do_and_code_2() {
         ("{", "form", "this is not JSON"),
         (r#"{"title":"T","fields":[{"type":"email"}]}"#, "form", "choose --tool typeform"),
         (r#"{"form_response":{}}"#, "typeform", "GET /forms/{form_id}"),
-        ("{}", "paperform", "choose --tool form or surveymonkey or typeform"),
+        ("{}", "paperform", "choose --tool form or google-forms or hubspot or surveymonkey or typeform"),
         (
             r#"{"id":"f","title":"F","pages":[{"id":"p","questions":[{"key":"a","type":"single_choice","options":[]}]}]}"#,
             "form",

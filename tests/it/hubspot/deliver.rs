@@ -134,15 +134,8 @@ async fn attempt(
     patience: Duration,
 ) -> Outcome {
     let key = DeliveryKey::of(submission.id, &crm());
-    destination
-        .deliver(Call {
-            submission,
-            key,
-            attempt,
-            sent_before: attempt > 1,
-            deadline: Instant::now() + patience,
-        })
-        .await
+    let (sent_before, deadline) = (attempt > 1, Instant::now() + patience);
+    destination.deliver(Call { submission, key, attempt, sent_before, deadline }).await
 }
 
 async fn deliver(destination: &HubSpot, submission: &Submission) -> Outcome {
