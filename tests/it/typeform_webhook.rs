@@ -201,6 +201,26 @@ async fn every_answer_of_every_kind_keeps_its_value_but_files() {
 }
 
 #[tokio::test]
+async fn what_an_older_version_asked_is_told_in_words() {
+    let import = connector("typeform").expect("a reader").read(orders().as_bytes()).expect("a form");
+    let gate = Setup::of(&import.form, &Settings::default()).start().await;
+    let mut player = gate.player("unused");
+    play(&mut player, &mut Random::new(1)).await.expect("answers");
+    let sent = gate.submissions().await.remove(0);
+    let newer = orders().replace(r#""ref":"name""#, r#""ref":"full_name""#);
+    assert_ne!(newer, orders());
+    let (destination, received, _stop) = customer(StatusCode::OK, &newer).await;
+    assert_eq!(deliver(&destination, &sent).await, Outcome::delivered(Some(200)));
+    let body = received.lock().expect("no panic under the lock").pop().expect("a delivery").1;
+    let told: Value = serde_json::from_slice(&body).expect("JSON");
+    assert_eq!(
+        told["form_response"]["answers"][0],
+        json!({"type": "text", "text": sent.answers[0].text, "field": {"ref": "name", "type": "short_text"}})
+    );
+    assert_eq!(told["form_response"]["answers"].as_array().map(Vec::len), Some(sent.answers.len()));
+}
+
+#[tokio::test]
 async fn an_endpoint_that_is_gone_and_a_flow_of_another_tool_are_final() {
     let import = connector("typeform").expect("a reader").read(orders().as_bytes()).expect("a form");
     let gate = Setup::of(&import.form, &Settings::default()).start().await;

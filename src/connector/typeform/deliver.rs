@@ -192,9 +192,14 @@ impl Definition {
         let answers: Vec<Value> = submission
             .answers
             .iter()
-            .filter_map(|answer| {
-                let leaf = self.fields.iter().find(|leaf| leaf.key == answer.key)?;
-                leaf.answer(answer)
+            .filter_map(|answer| match self.fields.iter().find(|leaf| leaf.key == answer.key) {
+                Some(leaf) => leaf.answer(answer),
+                // Asked by an older version of the form: told in words, so that it is not lost.
+                None => Some(json!({
+                    "type": "text",
+                    "text": answer.text,
+                    "field": {"ref": answer.key, "type": "short_text"},
+                })),
             })
             .collect();
         let mut hidden: Map<String, Value> =
