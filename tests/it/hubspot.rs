@@ -5,7 +5,6 @@ mod deliver;
 mod shapes;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use formgate::catalog;
 use formgate::connector::{Import, ImportError, connector};
@@ -17,6 +16,7 @@ use formgate::player::strategy::{Played, Random, play};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use crate::corpus;
 use crate::endpoint::fixture::Setup;
 
 pub const WINE: &str = include_str!("../fixtures/hubspot/wine-tasting.json");
@@ -227,20 +227,6 @@ fn what_takes_no_submissions_is_refused_with_the_reason() {
     assert!(matches!(read("{"), Err(ImportError::Json(_))));
 }
 
-/// Every path of a document, so that a test can damage any of it.
-fn paths(value: &Value, at: &str, found: &mut Vec<String>) {
-    found.push(at.to_owned());
-    match value {
-        Value::Array(items) => {
-            items.iter().enumerate().for_each(|(index, item)| paths(item, &format!("{at}/{index}"), found));
-        }
-        Value::Object(members) => {
-            members.iter().for_each(|(name, item)| paths(item, &format!("{at}/{name}"), found));
-        }
-        _ => {}
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
@@ -251,7 +237,7 @@ proptest! {
         let mut definition: Value = serde_json::from_str(WINE).expect("our fixture");
         for (place, what) in damage {
             let mut all = Vec::new();
-            paths(&definition, "", &mut all);
+            corpus::paths(&definition, "", &mut all);
             let path = place.get(&all);
             let Some(part) = definition.pointer_mut(path) else { continue };
             *part = match what {
@@ -278,19 +264,8 @@ proptest! {
 
 /// Real definitions, where the checkout stands beside them.
 fn corpus() -> Vec<(String, String)> {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let folder = ["../shared", "../../shared"]
-        .iter()
-        .map(|shared| root.join(shared).join("forms/hubspot"))
-        .find(|folder| folder.is_dir());
-    let mut found = vec![("wine-tasting".to_owned(), WINE.to_owned())];
-    for entry in folder.iter().filter_map(|folder| folder.read_dir().ok()).flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.ends_with(".json") {
-            found.push((name, std::fs::read_to_string(entry.path()).expect("a readable file")));
-        }
-    }
-    found
+    let own = ("wine-tasting".to_owned(), WINE.to_owned());
+    std::iter::once(own).chain(corpus::files("hubspot")).collect()
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod cli;
 mod client;
 mod compile;
 mod config;
+mod corpus;
 mod crypto;
 mod endpoint;
 mod google_forms;

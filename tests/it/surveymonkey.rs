@@ -327,20 +327,6 @@ fn what_is_no_survey_is_refused_with_what_it_looks_like() {
     }
 }
 
-/// Every path of a document, so that a test can damage any of it.
-fn paths(value: &Value, at: &str, found: &mut Vec<String>) {
-    found.push(at.to_owned());
-    match value {
-        Value::Array(items) => {
-            items.iter().enumerate().for_each(|(index, item)| paths(item, &format!("{at}/{index}"), found));
-        }
-        Value::Object(members) => {
-            members.iter().for_each(|(name, item)| paths(item, &format!("{at}/{name}"), found));
-        }
-        _ => {}
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
@@ -351,7 +337,7 @@ proptest! {
         let mut definition: Value = serde_json::from_str(WORKSHOP).expect("our fixture");
         for (place, what) in damage {
             let mut all = Vec::new();
-            paths(&definition, "", &mut all);
+            crate::corpus::paths(&definition, "", &mut all);
             let path = place.get(&all);
             let Some(part) = definition.pointer_mut(path) else { continue };
             *part = match what {

@@ -1,7 +1,6 @@
 //! Typeform definitions become forms: everything is carried or named, nothing panics.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 use formgate::catalog;
 use formgate::connector::{Import, ImportError, connector};
@@ -16,6 +15,7 @@ use formgate::player::strategy::{Played, Random, play};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use crate::corpus;
 use crate::endpoint::fixture::Setup;
 
 const GARDEN: &str = include_str!("../fixtures/typeform/garden-visit.json");
@@ -287,20 +287,6 @@ fn what_is_no_form_of_typeform_is_refused_with_what_it_looks_like() {
     }
 }
 
-/// Every path of a document, so that a test can damage any of it.
-fn paths(value: &Value, at: &str, found: &mut Vec<String>) {
-    found.push(at.to_owned());
-    match value {
-        Value::Array(items) => {
-            items.iter().enumerate().for_each(|(index, item)| paths(item, &format!("{at}/{index}"), found));
-        }
-        Value::Object(members) => {
-            members.iter().for_each(|(name, item)| paths(item, &format!("{at}/{name}"), found));
-        }
-        _ => {}
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
@@ -311,7 +297,7 @@ proptest! {
         let mut definition: Value = serde_json::from_str(GARDEN).expect("our fixture");
         for (place, what) in damage {
             let mut all = Vec::new();
-            paths(&definition, "", &mut all);
+            corpus::paths(&definition, "", &mut all);
             let path = place.get(&all);
             let Some(part) = definition.pointer_mut(path) else { continue };
             *part = match what {
@@ -337,18 +323,10 @@ proptest! {
 
 /// Real definitions, where the checkout stands beside them.
 fn corpus() -> Vec<(String, String)> {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let folder = ["../shared", "../../shared"]
-        .iter()
-        .map(|shared| root.join(shared).join("forms/typeform"))
-        .find(|folder| folder.is_dir());
-    let mut found = vec![("garden-visit".to_owned(), GARDEN.to_owned())];
-    for entry in folder.iter().filter_map(|folder| folder.read_dir().ok()).flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.ends_with(".json") && !name.contains("translation.json") {
-            found.push((name, std::fs::read_to_string(entry.path()).expect("a readable file")));
-        }
-    }
+    let mut found = corpus::files("typeform");
+    // A translation is no form; what is said of one stands in the table of refusals.
+    found.retain(|(name, _)| !name.contains("translation.json"));
+    found.push(("garden-visit".to_owned(), GARDEN.to_owned()));
     found
 }
 

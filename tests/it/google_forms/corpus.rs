@@ -1,7 +1,6 @@
 //! Real definitions, and damaged ones.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 use formgate::catalog;
 use formgate::flow::compile::{Mode, Settings};
@@ -13,21 +12,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{PAGE, WORKSHOP, read};
+use crate::corpus;
 use crate::endpoint::fixture::Setup;
-
-/// Every path of a document, so that a test can damage any of it.
-fn paths(value: &Value, at: &str, found: &mut Vec<String>) {
-    found.push(at.to_owned());
-    match value {
-        Value::Array(items) => {
-            items.iter().enumerate().for_each(|(index, item)| paths(item, &format!("{at}/{index}"), found));
-        }
-        Value::Object(members) => {
-            members.iter().for_each(|(name, item)| paths(item, &format!("{at}/{name}"), found));
-        }
-        _ => {}
-    }
-}
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
@@ -40,7 +26,7 @@ proptest! {
         let mut definition: Value = serde_json::from_str(if page { PAGE } else { WORKSHOP }).expect("our fixture");
         for (place, what) in damage {
             let mut all = Vec::new();
-            paths(&definition, "", &mut all);
+            corpus::paths(&definition, "", &mut all);
             let path = place.get(&all);
             let Some(part) = definition.pointer_mut(path) else { continue };
             *part = match what {
@@ -68,22 +54,10 @@ proptest! {
 
 /// Real definitions, where the checkout stands beside them.
 fn corpus() -> Vec<(String, String)> {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let folder = ["../shared", "../../shared"]
-        .iter()
-        .map(|shared| root.join(shared).join("forms/google-forms"))
-        .find(|folder| folder.is_dir());
-    let mut found =
-        vec![("workshop".to_owned(), WORKSHOP.to_owned()), ("workshop-page".to_owned(), PAGE.to_owned())];
-    for folder in folder.iter().flat_map(|folder| [folder.clone(), folder.join("public-load-data")]) {
-        for entry in folder.read_dir().ok().into_iter().flatten().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.ends_with(".json") {
-                found.push((name, std::fs::read_to_string(entry.path()).expect("a readable file")));
-            }
-        }
-    }
-    found
+    let own = [("workshop", WORKSHOP), ("workshop-page", PAGE)];
+    let own = own.map(|(name, text)| (name.to_owned(), text.to_owned()));
+    let real = ["google-forms", "google-forms/public-load-data"].into_iter().flat_map(corpus::files);
+    own.into_iter().chain(real).collect()
 }
 
 /// What one item must become: its key, how many options it has, and how many of them lead somewhere.

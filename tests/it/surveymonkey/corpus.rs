@@ -1,7 +1,6 @@
 //! Real definitions, and our own fixture among them: everything is carried or named, and every flow can be walked.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 use formgate::catalog;
 use formgate::flow::compile::{Mode, Settings};
@@ -13,23 +12,17 @@ use formgate::player::strategy::{Played, Random, Strategy, play};
 use serde_json::{Value, json};
 
 use super::{WORKSHOP, read};
+use crate::corpus;
 use crate::endpoint::fixture::Setup;
 
 /// Real definitions, where the checkout stands beside them.
 fn corpus() -> Vec<(String, String)> {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let folder = ["../shared", "../../shared"]
-        .iter()
-        .map(|shared| root.join(shared).join("forms/surveymonkey"))
-        .find(|folder| folder.is_dir());
     let mut found = vec![("workshop".to_owned(), WORKSHOP.to_owned())];
-    for entry in folder.iter().filter_map(|folder| folder.read_dir().ok()).flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let definition = std::fs::read_to_string(entry.path()).expect("a readable file");
+    for (name, definition) in corpus::files("surveymonkey") {
         if name.starts_with("legacy-v2") {
             let refused = read(&definition).map(|import| import.form.title);
             assert!(refused.is_err_and(|error| error.to_string().contains("version 2")), "{name}");
-        } else if name.ends_with(".json") {
+        } else {
             found.push((name, definition));
         }
     }
