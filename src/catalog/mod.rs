@@ -2,6 +2,8 @@
 //!
 //! Invariant: a version once stored never changes. The same form with the same settings is the same version.
 
+pub mod drift;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 

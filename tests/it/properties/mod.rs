@@ -8,7 +8,7 @@
 
 mod bytes;
 mod compiling;
-mod generate;
+pub(crate) mod generate;
 mod hostile;
 mod options;
 mod phone;
