@@ -3,6 +3,7 @@
 //! Invariant: a version once stored never changes. The same form with the same settings is the same version.
 
 pub mod drift;
+pub mod overlay;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

@@ -48,12 +48,12 @@ pub struct Note {
 
 impl Note {
     /// Something that is not carried.
-    fn lost(at: impl Into<String>, title: &str, text: impl Into<String>) -> Note {
+    pub(crate) fn lost(at: impl Into<String>, title: &str, text: impl Into<String>) -> Note {
         Note { at: at.into(), title: title.to_owned(), text: text.into(), lost: true }
     }
 
     /// Something that is carried in another way.
-    fn changed(at: impl Into<String>, title: &str, text: impl Into<String>) -> Note {
+    pub(crate) fn changed(at: impl Into<String>, title: &str, text: impl Into<String>) -> Note {
         Note { at: at.into(), title: title.to_owned(), text: text.into(), lost: false }
     }
 }
