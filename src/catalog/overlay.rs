@@ -106,7 +106,10 @@ impl Overlay {
     /// # Errors
     /// [`Error::Shape`], [`Error::Fixed`]
     pub fn read(json: &[u8]) -> Result<Self, Error> {
-        let overlay: Self = serde_json::from_slice(json).map_err(|error| Error::Shape(error.to_string()))?;
+        let shape = |error: serde_json::Error| Error::Shape(error.to_string());
+        // By way of an object: a list of members in their order is nothing that anybody means.
+        let members: Map<String, Value> = serde_json::from_slice(json).map_err(shape)?;
+        let overlay: Self = serde_json::from_value(Value::Object(members)).map_err(shape)?;
         for (key, members) in &overlay.questions {
             if let Some(member) = members.keys().find(|member| FIXED.contains(&member.as_str())) {
                 return Err(Error::Fixed { key: key.clone(), member: member.clone() });

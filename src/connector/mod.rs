@@ -6,7 +6,9 @@ mod form;
 mod google_forms;
 pub mod hubspot;
 mod json;
+pub mod source;
 pub mod surveymonkey;
+mod translate;
 pub mod typeform;
 
 pub use self::google_forms::PublicForm;

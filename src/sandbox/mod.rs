@@ -1,5 +1,5 @@
 //! The peers of a demo, so that everything can be tried without an account: a webhook inbox, a HubSpot account,
-//! SurveyMonkey's API for responses, and the public page of a Google form.
+//! SurveyMonkey's API for responses, the public page of a Google form, and the lists of forms of all four tools.
 //!
 //! Invariant: a sandbox peer shares no type with what it stands opposite to. It is for one machine: it listens on loopback
 //! only, keeps nothing on disk, and asks nobody to sign in.
@@ -7,6 +7,7 @@
 mod google_forms;
 pub mod hubspot;
 mod inbox;
+pub mod library;
 mod page;
 pub mod surveymonkey;
 

@@ -25,6 +25,7 @@ mod replay;
 mod sandbox;
 mod schemas;
 mod server;
+mod source;
 mod store;
 mod store_model;
 mod store_upgrade;

@@ -1,6 +1,7 @@
 //! The published schemas say what the program does: what it reads, they accept; what it refuses, they refuse; what it writes
 //! is valid. The validator is not ours (crate `jsonschema`).
 
+use formgate::catalog::overlay::Overlay;
 use formgate::connector::connector;
 use formgate::flow::compile::{Settings, compile};
 use formgate::form::{Form, Kind};
@@ -14,6 +15,7 @@ use crate::endpoint::fixture::Setup;
 
 const FORM: &str = include_str!("../../schemas/form.schema.json");
 const REPORT: &str = include_str!("../../schemas/report.schema.json");
+const OVERLAY: &str = include_str!("../../schemas/overlay.schema.json");
 const SUBMISSION: &str = include_str!("../../schemas/submission.schema.json");
 
 fn schema(text: &str) -> Validator {
@@ -294,5 +296,37 @@ async fn a_submission_that_was_walked_and_stored_is_valid_in_every_way_out() {
             exported["completed_at"] = json!("yesterday");
             assert!(!schema.is_valid(&exported));
         }
+    }
+}
+
+#[test]
+fn an_overlay_that_is_read_is_valid_and_one_that_is_refused_for_its_shape_is_not() {
+    let schema = schema(OVERLAY);
+    let condition = json!({"if": {"answer": "happy"}, "op": "is", "value": true});
+    let whole = json!({
+        "$schema": "overlay.schema.json",
+        "questions": {"name": {"type": "email", "required": true, "max_length": null, "visible_if": condition}},
+        "pages": {"you": {"title": null, "rules": [{"do": {"jump": "end"}}]}},
+        "breaks": [{"before": "phone", "page": "more", "title": "More"}],
+        "endings": {"thanks": {"title": "Thanks", "link": null}},
+        "hidden": [{"key": "utm_source", "default": "none"}],
+        "variables": [{"name": "price", "initial": 1}],
+        "locale": "it", "default_country": "IT", "time_zone": "Europe/Rome",
+        "translations": {"it": {"title": "Tutto"}},
+    });
+    let is_read = |overlay: &Value| Overlay::read(overlay.to_string().as_bytes()).is_ok();
+    assert!(is_read(&whole));
+    assert_valid(&schema, &whole, "an overlay with every member");
+    for broken in [
+        json!({"question": {}}),
+        json!({"questions": {"name": {"options": []}}}),
+        json!({"questions": {"name": {"key": "other"}}}),
+        json!({"breaks": [{"before": "phone"}]}),
+        json!({"breaks": [{"before": "phone", "page": "more", "titel": "x"}]}),
+        json!({"hidden": [{"default": "x"}]}),
+        json!({"translations": {"it": {"title": 1}}}),
+        json!([]),
+    ] {
+        assert!(!is_read(&broken) && !schema.is_valid(&broken), "{broken}");
     }
 }

@@ -34,7 +34,7 @@ use serde_json::Value;
 pub use self::address::Survey;
 pub use self::deliver::Responses;
 use super::json::{flag, list, text};
-use super::{Connector, Import, ImportError, Note};
+use super::{Connector, Import, ImportError, Note, translate};
 use crate::form::{Form, Hidden, Kind, Page};
 
 pub(super) struct SurveyMonkey;
@@ -47,7 +47,13 @@ impl Connector for SurveyMonkey {
     fn read(&self, definition: &[u8]) -> Result<Import, ImportError> {
         let json = parse(definition)?;
         let mut reader = Reader::default();
-        let form = reader.form(&json);
+        let mut form = reader.form(&json);
+        for (language, translation) in translate::taken_along(&json) {
+            let mut translated = json.clone();
+            translate::replace(&mut translated, translate::strings(translation));
+            let texts = translate::texts(&form, &Reader::default().form(&translated));
+            form.translations.insert(language.to_owned(), texts);
+        }
         let faults = form.check();
         if faults.is_empty() {
             Ok(Import { form, notes: reader.notes })

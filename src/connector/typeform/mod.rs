@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use self::fields::Field;
 use super::json::{flag, list, text};
-use super::{Connector, Import, ImportError, Note};
+use super::{Connector, Import, ImportError, Note, translate};
 use crate::form::{Ending, Form, Hidden, Kind, Page, Variable};
 
 pub(super) struct Typeform;
@@ -32,7 +32,13 @@ impl Connector for Typeform {
             serde_json::from_slice(definition).map_err(|error| ImportError::Json(error.to_string()))?;
         recognise(&json)?;
         let mut reader = Reader::new(&json);
-        let form = reader.form(&json);
+        let mut form = reader.form(&json);
+        for (language, translation) in translate::taken_along(&json) {
+            let mut translated = json.clone();
+            translate::lay_over(&mut translated, translation);
+            let texts = translate::texts(&form, &Reader::new(&translated).form(&translated));
+            form.translations.insert(language.to_owned(), texts);
+        }
         let faults = form.check();
         if faults.is_empty() {
             Ok(Import { form, notes: reader.notes })
@@ -229,6 +235,8 @@ impl<'j> Reader<'j> {
         let settings = json.get("settings").unwrap_or(&Value::Null);
         let languages: Vec<&str> =
             list(settings, "translation_languages").iter().filter_map(Value::as_str).collect();
+        let taken = |language: &&str| translate::taken_along(json).all(|(taken, _)| taken != *language);
+        let languages: Vec<&str> = languages.into_iter().filter(taken).collect();
         if !languages.is_empty() {
             let what = format!(
                 "Typeform keeps the translations ({}) apart from the form; they are not in this definition",
