@@ -8,8 +8,10 @@ use secrecy::ExposeSecret as _;
 
 use super::{Error, Keys, StoreKeys, destinations, master_keys};
 use crate::catalog::Catalog;
+use crate::catalog::import;
+use crate::catalog::overlay::Overlay;
 use crate::config::{self, Config};
-use crate::connector::{self, Import};
+use crate::connector::Import;
 use crate::crypto::{AppSecret, AppSecrets, KeyRing, MacKey, PrivateKey, Purpose, Sealer, Vault};
 use crate::endpoint::{Endpoint, Flow, Flows, TokenPolicy, TokenSignature};
 use crate::flow::compile::{Mode, Settings};
@@ -59,9 +61,17 @@ pub(super) async fn build(config: &Config) -> Result<Built, Error> {
     }
     let catalog = Catalog::new(store.clone());
     let (mut served, mut documents, mut forms) = (Vec::new(), HashMap::new(), BTreeMap::new());
+    let mut definitions = BTreeMap::new();
     for flow in &config.flows {
         let id = flow.id.as_str();
-        let import = definition(flow)?;
+        let Some((bytes, import)) = definition(flow, &catalog).await? else {
+            tracing::warn!(
+                flow.id = id,
+                "the form was not read from its tool yet; the flow is served when it is"
+            );
+            continue;
+        };
+        definitions.insert(id.to_owned(), bytes);
         let published = catalog
             .publish(id, &import, &settings(flow), clock.as_ref())
             .await
@@ -104,7 +114,7 @@ pub(super) async fn build(config: &Config) -> Result<Built, Error> {
     }
     let flows = Flows::default();
     flows.replace(served);
-    let destinations = destinations::build(config, &forms, &flows)?;
+    let destinations = destinations::build(config, &forms, &definitions, &flows)?;
     let paces = config
         .destinations
         .iter()
@@ -201,14 +211,35 @@ async fn number(
     Ok((ring, Arc::new(secrets)))
 }
 
-fn definition(flow: &config::Flow) -> Result<Import, Error> {
+/// What a flow is made from now; `None` for one whose form was not read from its tool yet.
+async fn definition(flow: &config::Flow, catalog: &Catalog) -> Result<Option<(Vec<u8>, Import)>, Error> {
     let id = || flow.id.as_str().to_owned();
-    let path = &flow.definition;
+    let bytes = match &flow.definition {
+        config::Definition::File(path) => {
+            std::fs::read(path).map_err(|source| Error::File { flow: id(), path: path.clone(), source })?
+        }
+        config::Definition::Connected { .. } => {
+            let imported = catalog.imported(flow.id.as_str()).await;
+            match imported.map_err(|source| Error::Publish { flow: id(), source })? {
+                Some(imported) => imported.current.json.into_bytes(),
+                None => return Ok(None),
+            }
+        }
+    };
+    let overlay = overlay(flow)?;
+    let import = import::read(&bytes, flow.tool.as_str(), overlay.as_ref())
+        .map_err(|source| Error::Definition { flow: id(), source })?;
+    Ok(Some((bytes, import)))
+}
+
+/// What is laid over a flow's form.
+pub(super) fn overlay(flow: &config::Flow) -> Result<Option<Overlay>, Error> {
+    let Some(path) = &flow.overlay else { return Ok(None) };
+    let id = || flow.id.as_str().to_owned();
     let bytes =
         std::fs::read(path).map_err(|source| Error::File { flow: id(), path: path.clone(), source })?;
-    let tool = flow.tool.as_str();
-    let connector = connector::connector(tool).ok_or(Error::Tool { flow: id(), tool })?;
-    connector.read(&bytes).map_err(|source| Error::Definition { flow: id(), source })
+    let overlay = Overlay::read(&bytes).map_err(import::ReadError::Overlay);
+    overlay.map(Some).map_err(|source| Error::Definition { flow: id(), source })
 }
 
 fn settings(flow: &config::Flow) -> Settings {

@@ -16,10 +16,11 @@ use crate::endpoint::Flows;
 use crate::form::{Form, Template};
 use crate::outbox::{Destination, DestinationId, Field, LeadFields, Shape, Webhook, slug};
 
-/// All destinations of the configuration. `forms` are those being served, by flow; `served` knows their older versions too.
+/// All destinations of the configuration. `forms` and `definitions` are those being served, by flow; `served` knows their older versions too.
 pub(super) fn build(
     config: &Config,
     forms: &BTreeMap<String, Form>,
+    definitions: &BTreeMap<String, Vec<u8>>,
     served: &Flows,
 ) -> Result<Vec<Arc<dyn Destination>>, Error> {
     let client = Client::new();
@@ -28,7 +29,7 @@ pub(super) fn build(
             Target::Webhook(target) => Arc::new(webhook(configured, target, &client, forms)?),
             Target::Hubspot(target) => Arc::new(hubspot(config, configured, target, &client, served)?),
             Target::TypeformWebhook(target) => {
-                Arc::new(typeform_webhook(config, configured, target, &client)?)
+                Arc::new(typeform_webhook(config, configured, target, definitions, &client)?)
             }
         })
     };
@@ -120,6 +121,7 @@ fn typeform_webhook(
     config: &Config,
     configured: &config::Destination,
     target: &config::TypeformWebhook,
+    bytes_of: &BTreeMap<String, Vec<u8>>,
     client: &Client,
 ) -> Result<FormResponse, Error> {
     let mut definitions = BTreeMap::new();
@@ -129,10 +131,10 @@ fn typeform_webhook(
             let reason = format!("flow {id} was not made from a Typeform definition; use kind = \"webhook\"");
             return Err(fault(configured, reason));
         }
-        let path = flow.definition.clone();
-        let bytes = std::fs::read(&path).map_err(|source| Error::File { flow: id.clone(), path, source })?;
-        let definition =
-            Definition::read(&bytes).map_err(|source| Error::Definition { flow: id.clone(), source })?;
+        // One that was not read from Typeform yet has no submissions to deliver.
+        let Some(bytes) = bytes_of.get(&id) else { continue };
+        let definition = Definition::read(bytes)
+            .map_err(|source| Error::Definition { flow: id.clone(), source: source.into() })?;
         definitions.insert(id, definition);
     }
     Ok(FormResponse {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::{catalog, connector, crypto, outbox, server, store};
+use crate::{catalog, crypto, outbox, server, store};
 
 /// Why Formgate does not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -65,21 +65,13 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
-    /// A tool that cannot be read yet.
-    #[error("flow {flow}: there is no reader for forms of {tool} in this release")]
-    Tool {
-        /// The flow.
-        flow: String,
-        /// The tool.
-        tool: &'static str,
-    },
     /// A definition.
     #[error("the definition of flow {flow} cannot be used: {source}")]
     Definition {
         /// The flow.
         flow: String,
         /// Why.
-        source: connector::ImportError,
+        source: catalog::import::ReadError,
     },
     /// A command could not be carried out.
     #[error("{0}")]

@@ -3,6 +3,7 @@
 //! Invariant: a version once stored never changes. The same form with the same settings is the same version.
 
 pub mod drift;
+pub mod import;
 pub mod overlay;
 
 use serde::{Deserialize, Serialize};
@@ -66,6 +67,9 @@ pub enum Error {
         /// Its version.
         version: u32,
     },
+    /// What was read from a tool cannot be used.
+    #[error("{0}")]
+    Import(String),
     /// The store refused.
     #[error("the store refused")]
     Store(#[from] store::Error),

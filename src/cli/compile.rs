@@ -7,10 +7,11 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::{Error, read};
+use crate::catalog::{self, import, overlay::Overlay};
+use crate::connector;
 use crate::flow::compile::{Compiled, Mode, Settings};
 use crate::flow::limits::Version;
 use crate::flow::plan::{DataApi, Entry};
-use crate::{catalog, connector};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -19,6 +20,9 @@ pub(super) struct Args {
     /// What made it
     #[arg(long, default_value = "form")]
     tool: String,
+    /// What the tool's API hides, added by hand: see schemas/overlay.schema.json
+    #[arg(long, value_name = "FILE")]
+    overlay: Option<PathBuf>,
     /// Folder for flow.json, fidelity.json and form.json; without it only the report is printed
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -63,16 +67,21 @@ enum EntryArg {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, Error> {
-    let Some(connector) = connector::connector(&args.tool) else {
-        let known: Vec<&str> = connector::connectors().iter().map(|c| c.tool()).collect();
-        return Err(Error::Input(format!(
-            "there is no reader for “{}”; choose --tool {}",
-            args.tool,
-            known.join(" or ")
-        )));
-    };
     let refused = |reason: String| Error::Input(format!("{}: {reason}", args.definition.display()));
-    let import = connector.read(&read(&args.definition)?).map_err(|error| refused(error.to_string()))?;
+    if connector::connector(&args.tool).is_none() {
+        let known: Vec<&str> = connector::connectors().iter().map(|c| c.tool()).collect();
+        let (tool, known) = (&args.tool, known.join(" or "));
+        return Err(Error::Input(format!("there is no reader for “{tool}”; choose --tool {known}")));
+    }
+    let overlay = match &args.overlay {
+        None => None,
+        Some(path) => Some(
+            Overlay::read(&read(path)?)
+                .map_err(|error| Error::Input(format!("{}: {error}", path.display())))?,
+        ),
+    };
+    let import = import::read(&read(&args.definition)?, &args.tool, overlay.as_ref())
+        .map_err(|error| refused(error.to_string()))?;
     let settings = Settings {
         version: 1,
         flow_json: args.flow_json,

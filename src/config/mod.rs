@@ -29,7 +29,9 @@ pub use destination::{Destination, DestinationKind, Hubspot, Shape, Target, Type
 pub use fault::{Fault, Faults, Place};
 pub use id::{DestinationId, FlowId, InvalidId, NumberId};
 pub use process::{Limits, Log, Server, Store, Tls};
-pub use resource::{AppSecret, DataApi, Entry, Flow, Mode, Number, TokenSignature, Tokens, Tool};
+pub use resource::{
+    AppSecret, DataApi, Definition, Entry, Flow, Mode, Number, Take, TokenSignature, Tokens, Tool,
+};
 pub use secret::MasterKey;
 use toml::de::DeTable;
 

@@ -123,6 +123,32 @@ words!(
     }
 );
 
+words!(
+    /// Which changes of a form in its tool become a version by themselves.
+    Take {
+        /// None: somebody approves each.
+        Never = "never",
+        /// Those of texts.
+        Cosmetic = "cosmetic",
+        /// Also those after which older answers are still answers of the form.
+        Compatible = "compatible",
+    }
+);
+
+/// Where a definition is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Definition {
+    /// A file, as the tool exports it.
+    File(PathBuf),
+    /// The tool itself.
+    Connected {
+        /// The id of the connection.
+        connection: String,
+        /// The tool's id of the form; of a Google form also the link of its editor.
+        form: String,
+    },
+}
+
 /// `[[flow]]`: a form that is served as a flow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flow {
@@ -130,8 +156,12 @@ pub struct Flow {
     pub id: FlowId,
     /// What made the definition.
     pub tool: Tool,
-    /// The definition's file.
-    pub definition: PathBuf,
+    /// Where its definition is.
+    pub definition: Definition,
+    /// What the tool's API hides, added by hand: a file.
+    pub overlay: Option<PathBuf>,
+    /// Which changes of the form in its tool become a version by themselves.
+    pub take: Take,
     /// The number it is sent from.
     pub number: NumberId,
     /// Where its submissions go; none: they wait to be exported.
@@ -262,7 +292,8 @@ fn instant(value: &DeValue<'_>) -> Option<jiff::Timestamp> {
 pub(super) fn flow(section: &Section<'_>) -> Option<Flow> {
     let id = section.parsed("id", ID_FIX, |text| text.parse::<FlowId>().map_err(|error| error.to_string()));
     let tool = section.choice("tool", Tool::WORDS);
-    let definition = section.existing_file("definition");
+    let definition = definition(section, tool);
+    let overlay = section.existing_file("overlay");
     let number =
         section.parsed("number", ID_FIX, |text| text.parse::<NumberId>().map_err(|error| error.to_string()));
     let mut deliver_to = Vec::new();
@@ -292,6 +323,7 @@ pub(super) fn flow(section: &Section<'_>) -> Option<Flow> {
         let place = section.place.clone();
         section.fault("retention_days", place, "what goes nowhere would be deleted at once", fix);
     }
+    let take = default(section, "take", Take::WORDS, Take::Compatible);
     let entry = default(section, "entry", Entry::WORDS, Entry::Exchange);
     let data_api = default(section, "data_api", DataApi::WORDS, DataApi::V4);
     let mode = default(section, "mode", Mode::WORDS, Mode::Grouped);
@@ -303,13 +335,14 @@ pub(super) fn flow(section: &Section<'_>) -> Option<Flow> {
     }
     section.require("id", "Give the flow a name; it is served at /flows/{id}");
     section.require("tool", "Name the tool that made the definition, or \"form\"");
-    section.require("definition", "Write the path of the form's definition");
     section.require("number", "Write the id of a [[number]]");
     section.finish();
     Some(Flow {
         id: id?,
         tool: tool?,
         definition: definition?,
+        overlay,
+        take,
         number: number?,
         deliver_to,
         locale,
@@ -321,6 +354,41 @@ pub(super) fn flow(section: &Section<'_>) -> Option<Flow> {
         token_signature,
         default_country,
     })
+}
+
+/// A file, or a connection and a form of it.
+fn definition(section: &Section<'_>, tool: Option<Tool>) -> Option<Definition> {
+    const FIX: &str = "Write definition = \"FILE\", or connection and form; not both";
+    let given = section.given("definition").is_some();
+    let file = section.existing_file("definition");
+    let (connection, form) = (section.text("connection"), section.text("form"));
+    let (place, connection, form) = match (connection, form) {
+        (None, None) if given => return file.map(Definition::File),
+        (None, None) => {
+            section.missing("definition", "Write the path of the form's definition, or connection and form");
+            return None;
+        }
+        (Some((_, place)), _) | (_, Some((_, place))) if given => {
+            section.fault("definition", place, "is given, and so is a connection or form", FIX);
+            return None;
+        }
+        (Some((connection, place)), Some((form, _))) => (place, connection, form),
+        (Some((_, place)), None) => {
+            section.fault("form", place, "is missing", "Write the tool's id of the form");
+            return None;
+        }
+        (None, Some((_, place))) => {
+            let fix = "Write the id of a connection: formgate connections list";
+            section.fault("connection", place, "is missing", fix);
+            return None;
+        }
+    };
+    if tool == Some(Tool::Form) {
+        let fix = "Write definition = \"FILE\", or the tool of the connection";
+        section.fault("connection", place, "a form of Formgate's own format is in no tool", fix);
+        return None;
+    }
+    Some(Definition::Connected { connection, form })
 }
 
 pub(super) fn default<T: Copy>(

@@ -31,6 +31,8 @@ pub enum Table {
     Person,
     /// Submission id and a record about it → nothing.
     Trace,
+    /// Flow → the definition it is made from, as its tool gave it.
+    Definition,
     /// Job id → work that was begun and must be ended, also by the next process.
     Job,
 }
@@ -47,6 +49,7 @@ impl Table {
             Self::Walk => 6,
             Self::Secret => 7,
             Self::Setting => 8,
+            Self::Definition => 24,
             Self::Pause => 16,
             Self::Breaker => 17,
             Self::Replay => 18,

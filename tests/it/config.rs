@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use formgate::config::{Config, DataApi, Faults, MasterKey, Mode, Place, Shape, Target, Tool};
+use formgate::config::{
+    Config, DataApi, Definition, Faults, MasterKey, Mode, Place, Shape, Take, Target, Tool,
+};
 use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
@@ -93,7 +95,7 @@ fn a_whole_configuration_is_read_with_paths_from_its_own_folder() {
     assert_eq!(webhook.mapping, [("first_name".to_owned(), "FirstName".to_owned())]);
     let flow = &config.flows[0];
     assert_eq!((flow.tool, flow.data_api, flow.mode), (Tool::Typeform, DataApi::V4, Mode::Grouped));
-    assert_eq!(flow.definition, folder.0.path().join("contact.json"));
+    assert_eq!(flow.definition, Definition::File(folder.0.path().join("contact.json")));
     assert_eq!(flow.deliver_to[0].as_str(), "crm");
 }
 
@@ -350,4 +352,51 @@ fn a_hubspot_destination_has_keys_of_its_own() {
         Folder::new("[[destination]]\nid = \"hs\"\nkind = \"hubsport\"\ntoken = \"x\"\n").faults(&[]);
     has(&faults, "destination[0].kind: \"hubsport\" is not known here. Did you mean \"hubspot\"?");
     assert_eq!(faults.len(), 1, "{faults:#?}");
+}
+
+#[test]
+fn a_flow_is_made_from_a_file_or_from_a_form_of_a_connection_and_not_from_both() {
+    let flow = |more: &str| {
+        let folder = Folder::new(&format!(
+            "[[number]]\nid = \"shop\"\napp_secret = \"x\"\n[[flow]]\nid = \"contact\"\nnumber = \"shop\"\n{more}"
+        ));
+        folder.write("contact.json", "{}");
+        folder
+    };
+    let connected = flow(
+        "tool = \"typeform\"\nconnection = \"typeform-1\"\nform = \"lT4Z3j\"\ntake = \"cosmetic\"\noverlay = \"contact.json\"\n",
+    );
+    let config = connected.load(&[]).expect("no faults");
+    let expected = Definition::Connected { connection: "typeform-1".into(), form: "lT4Z3j".into() };
+    let flow_0 = &config.flows[0];
+    assert_eq!((&flow_0.definition, flow_0.take), (&expected, Take::Cosmetic));
+    assert!(flow_0.overlay.as_ref().is_some_and(|path| path.ends_with("contact.json")));
+    for (more, fault) in [
+        (
+            "tool = \"form\"\n",
+            "flow[0].definition: is missing. Write the path of the form's definition, or connection and form",
+        ),
+        ("tool = \"typeform\"\nconnection = \"a\"\n", "flow[0].form: is missing"),
+        ("tool = \"typeform\"\nform = \"a\"\n", "flow[0].connection: is missing"),
+        (
+            "tool = \"form\"\nconnection = \"a\"\nform = \"b\"\n",
+            "flow[0].connection: a form of Formgate's own format is in no tool",
+        ),
+        (
+            "tool = \"typeform\"\ndefinition = \"contact.json\"\nform = \"b\"\n",
+            "flow[0].definition: is given, and so is a connection or form",
+        ),
+        (
+            "tool = \"form\"\ndefinition = \"contact.json\"\noverlay = \"absent.json\"\n",
+            "flow[0].overlay: there is no file",
+        ),
+        (
+            "tool = \"form\"\ndefinition = \"contact.json\"\ntake = \"all\"\n",
+            "flow[0].take: \"all\" is not known here",
+        ),
+    ] {
+        let faults = flow(more).faults(&[]);
+        has(&faults, fault);
+        assert_eq!(faults.len(), 1, "{faults:#?}");
+    }
 }

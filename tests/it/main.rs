@@ -16,6 +16,7 @@ mod endpoint;
 mod google_forms;
 mod handler;
 mod hubspot;
+mod import;
 mod outbox;
 mod pace;
 mod player;
