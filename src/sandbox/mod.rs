@@ -4,6 +4,7 @@
 //! Invariant: a sandbox peer shares no type with what it stands opposite to. It is for one machine: it listens on loopback
 //! only, keeps nothing on disk, and asks nobody to sign in.
 
+pub mod dial;
 mod google_forms;
 pub mod hubspot;
 mod inbox;

@@ -11,6 +11,7 @@ mod compile;
 mod config;
 mod corpus;
 mod crypto;
+mod dial;
 mod drift;
 mod endpoint;
 mod google_forms;
