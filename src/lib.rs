@@ -17,6 +17,7 @@
 //! | [`endpoint`] | the data exchange: envelope, actions, state, status mapping | `audit` `crypto` `flow` `form` `outbox` `server` `store` |
 //! | [`connector`] | one file per form tool: definition to form | `audit` `client` `crypto` `form` `outbox` `store` |
 //! | [`catalog`] | flows and their versions | `audit` `connector` `flow` `form` `outbox` `store` |
+//! | [`meta`] | what Meta calls besides the endpoint: webhooks | `crypto` `insight` `outbox` `server` `store` |
 //! | [`player`] | a WhatsApp client that walks a flow against a real endpoint; its cryptography is its own | `client` `flow` `form` |
 //! | [`sandbox`] | the peers of a demo: a webhook inbox, a HubSpot account, SurveyMonkey's responses, a Google form's page | `client` `crypto` `server` |
 //! | [`config`] | the only reader of environment and files | `server` |
@@ -50,6 +51,7 @@ pub mod endpoint;
 pub mod flow;
 pub mod form;
 pub mod insight;
+pub mod meta;
 pub mod outbox;
 pub mod player;
 pub mod sandbox;

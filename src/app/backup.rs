@@ -2,7 +2,7 @@
 //!
 //! A backup is one file. It has its name only when it is whole, on disk, and was opened and checked.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufReader, BufWriter};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,14 @@ use crate::config::{self, Config};
 use crate::crypto::{ArchiveError, Sealer};
 use crate::store::{RestoreError, Store};
 
+mod periodic;
+
+pub(super) use self::periodic::{Periodic, Status};
+
 /// How a backup's name ends.
 const SUFFIX: &str = ".formgate-backup";
+/// How it begins: when it was made, in UTC. Names sort by time.
+const NAME: &str = "%Y%m%dT%H%M%S%3fZ";
 /// What follows while it is being written.
 const HALF: &str = ".half";
 
@@ -31,15 +37,34 @@ pub(super) async fn write(
     data: &Path,
     folder: &Path,
 ) -> Result<PathBuf, Error> {
-    // Two at once would write to one file. Given up when it is dropped, or when the process dies.
+    let lock = lock(data).map_err(refused)?;
+    let lock = lock.ok_or_else(|| refused("a backup is being written already"))?;
+    write_alone(lock, store, sealer, data, folder).await
+}
+
+/// The right to write a backup; `None` if somebody else has it. Two at once would write to one file. Given up when it is
+/// dropped, or when the process dies.
+fn lock(data: &Path) -> io::Result<Option<File>> {
     let lock = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(false)
         .mode(0o600)
-        .open(data.join("backup.lock"));
-    let lock = lock.map_err(refused)?;
-    lock.try_lock().map_err(|_held| refused("a backup is being written already"))?;
+        .open(data.join("backup.lock"))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(Some(lock)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+async fn write_alone(
+    lock: File,
+    store: &Store,
+    sealer: &Sealer,
+    data: &Path,
+    folder: &Path,
+) -> Result<PathBuf, Error> {
     let plain = data.join("store.backup");
     // Left by a process that died here.
     remove(&plain).map_err(refused)?;
@@ -64,7 +89,7 @@ fn remove(path: &Path) -> io::Result<()> {
 }
 
 fn seal(sealer: &Sealer, copy: &Path, folder: &Path) -> Result<PathBuf, Error> {
-    let at = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ").to_string();
+    let at = jiff::Timestamp::now().strftime(NAME).to_string();
     let (half, whole) = (folder.join(format!("{at}{SUFFIX}{HALF}")), folder.join(format!("{at}{SUFFIX}")));
     let sound = |copy: &Path| match Store::faults_of_copy(copy)?.first() {
         None => Ok(()),

@@ -39,6 +39,8 @@ pub(super) struct Built {
     pub destinations: Vec<Arc<dyn Destination>>,
     pub paces: Vec<(DestinationId, Pace)>,
     pub clock: Arc<dyn Clock>,
+    /// The app secrets of every number.
+    pub app_secrets: Vec<Arc<AppSecrets>>,
     /// Numbers whose keys are files, with those keys; the others keep them in the store.
     pub configured: HashMap<String, Option<Arc<KeyRing>>>,
 }
@@ -134,6 +136,7 @@ pub(super) async fn build(config: &Config) -> Result<Built, Error> {
         destinations,
         paces,
         clock,
+        app_secrets: numbers.into_values().map(|(_ring, secrets)| secrets).collect(),
         configured,
     })
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use self::alerting::Alerting;
+use self::alerting::{Alerting, Sources};
 pub use self::backup::restore;
 use self::control::{Control, Socket};
 pub use self::error::Error;
@@ -28,6 +28,7 @@ use self::routes::{Admin, Public};
 use crate::config::{self, Config};
 use crate::crypto::Sealer;
 use crate::endpoint::Flows;
+use crate::meta;
 use crate::outbox::{Outbox, Retention, RetryPolicy, Worker};
 use crate::server::{self, Drained, Listener, Server};
 use crate::store::Store;
@@ -52,6 +53,7 @@ pub struct App {
     control: Control,
     socket: Option<Socket>,
     alerting: Alerting,
+    backups: Option<backup::Periodic>,
 }
 
 impl App {
@@ -70,7 +72,13 @@ impl App {
             max_in_flight_body_bytes: config.limits.max_in_flight_body_bytes,
             ..server::Limits::default()
         };
+        let webhook = config.meta.verify_token.clone().map(|token| {
+            let (store, outbox) = (built.store.clone(), built.outbox.clone());
+            let secrets = built.app_secrets.clone();
+            meta::Webhook::new(token, secrets, store, outbox, built.clock.clone(), built.metrics.clone())
+        });
         let public = Public {
+            webhook,
             endpoint: built.endpoint,
             store: built.store.clone(),
             max_body_bytes: config.limits.max_body_bytes,
@@ -103,6 +111,20 @@ impl App {
             numbers: built.configured,
             running: Some((built.flows.clone(), numbers)),
         };
+        let backups = config.backup.as_ref().map(|backup| {
+            let (store, sealer) = (built.store.clone(), built.sealer.clone());
+            let (clock, metrics) = (built.clock.clone(), built.metrics.clone());
+            backup::Periodic::new(backup, &config.server.data_dir, store, sealer, clock, metrics)
+        });
+        let sources = Sources {
+            store: built.store.clone(),
+            outbox: built.outbox.clone(),
+            clock: built.clock.clone(),
+            metrics: built.metrics.clone(),
+            flows: built.flows.clone(),
+            backup: backups.as_ref().map(backup::Periodic::status),
+        };
+        let alerting = Alerting::new(config, sources)?;
         let kept: Vec<_> =
             config.flows.iter().map(|flow| (flow.id.as_str().to_owned(), flow.retention_days)).collect();
         let retention = built.outbox.retention(&kept).await?;
@@ -118,13 +140,14 @@ impl App {
             sealer: built.sealer,
             worker: worker.counting(built.metrics),
             outbox: built.outbox,
-            store: built.store.clone(),
+            store: built.store,
             drain: config.server.drain,
             retention,
             servers: (public, admin),
             control,
             socket: socket.ok(),
-            alerting: Alerting::new(config, built.store, built.clock)?,
+            alerting,
+            backups,
         })
     }
 
@@ -141,6 +164,7 @@ impl App {
         let admin: JoinHandle<Drained> = tokio::spawn(admin.run(halted.clone(), Duration::from_secs(1)));
         let worker = tokio::spawn(self.worker.run(halted.clone()));
         let alerting = tokio::spawn(self.alerting.run(halted.clone()));
+        let backups = self.backups.map(|backups| tokio::spawn(backups.run(halted.clone())));
         let keeper = tokio::spawn(self.outbox.clone().keep_house(self.retention, halted.clone()));
         let control = self.socket.map(|socket| tokio::spawn(socket.serve(self.control, halted)));
         tracing::info!(listen = %self.public, admin = %self.admin, flows = self.flows.all().len(), "ready");
@@ -154,6 +178,9 @@ impl App {
             tokio::join!(public, admin, worker, keeper, alerting);
         if let Some(control) = control {
             let _ended = control.await;
+        }
+        if let Some(backups) = backups {
+            let _ended = backups.await;
         }
         let closed = self.store.close().await;
         if let Some(fatal) = failed {

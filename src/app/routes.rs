@@ -7,14 +7,19 @@ use serde_json::json;
 
 use super::build::Documents;
 use crate::endpoint::{Endpoint, Flows};
+use crate::meta;
 use crate::outbox::{Clock, Outbox};
 use crate::server::{DEFAULT_BODY_LIMIT_BYTES, Handler, Method, Request, Response, StatusCode};
 use crate::store::Store;
 use crate::telemetry::{CONTENT_TYPE, DeliveryState, HoldReason, Metrics};
 
+/// Where Meta's webhook is.
+const WEBHOOK: &str = "/webhooks/meta";
+
 /// What Meta calls.
 pub(super) struct Public {
     pub endpoint: Endpoint,
+    pub webhook: Option<meta::Webhook>,
     pub store: Store,
     pub max_body_bytes: usize,
 }
@@ -24,6 +29,10 @@ impl Handler for Public {
         match request.path() {
             "/healthz" => alive(&request),
             "/readyz" => ready(&request, &self.store).await,
+            WEBHOOK => match &self.webhook {
+                Some(webhook) => webhook.answer(&request).await,
+                None => Response::empty(StatusCode::NOT_FOUND),
+            },
             path => match path.strip_prefix("/flows/").filter(|id| !id.contains('/')) {
                 Some(flow) => self.endpoint.exchange(flow, &request).await,
                 None => Response::empty(StatusCode::NOT_FOUND),
@@ -32,7 +41,11 @@ impl Handler for Public {
     }
 
     fn body_limit(&self, _method: &Method, path: &str) -> usize {
-        if path.starts_with("/flows/") { self.max_body_bytes } else { 0 }
+        match path {
+            WEBHOOK if self.webhook.is_some() => meta::MAX_BODY_BYTES,
+            _ if path.starts_with("/flows/") => self.max_body_bytes,
+            _ => 0,
+        }
     }
 }
 

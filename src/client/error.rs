@@ -30,6 +30,12 @@ pub enum Error {
     /// The connection broke, or what came was no HTTP.
     #[error("the exchange broke off")]
     Exchange(#[source] hyper::Error),
+    /// A mail server refused, or spoke no SMTP.
+    #[error("the mail was not taken{}", .status.map(|status| format!(" ({status})")).unwrap_or_default())]
+    Mail {
+        /// What it said, if that was a reply of SMTP.
+        status: Option<u16>,
+    },
     /// The deadline passed.
     #[error("the deadline passed")]
     Deadline {
@@ -63,7 +69,7 @@ impl Error {
     #[must_use]
     pub fn sent(&self) -> Sent {
         match self {
-            Self::Exchange(_) => Sent::Maybe,
+            Self::Exchange(_) | Self::Mail { .. } => Sent::Maybe,
             Self::Deadline { sent } => *sent,
             _ => Sent::Nothing,
         }
@@ -74,7 +80,7 @@ impl Error {
     pub fn fault(&self) -> Fault {
         match self {
             Self::Url | Self::PlainHttp | Self::Port | Self::Address | Self::Header => Fault::Caller,
-            Self::Tls(_) | Self::Exchange(_) => Fault::Peer,
+            Self::Tls(_) | Self::Exchange(_) | Self::Mail { .. } => Fault::Peer,
             Self::Resolve(_) | Self::Connect(_) | Self::Deadline { .. } => Fault::Network,
         }
     }
@@ -98,7 +104,17 @@ impl Error {
             Self::Connect(_) => "connect",
             Self::Tls(_) => "tls",
             Self::Exchange(_) => "exchange",
+            Self::Mail { .. } => "mail",
             Self::Deadline { .. } => "deadline",
+        }
+    }
+
+    /// The status that the peer gave with its refusal, if the error carries one.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Mail { status } => *status,
+            _ => None,
         }
     }
 }

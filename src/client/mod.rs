@@ -1,4 +1,4 @@
-//! The one outbound HTTP client: every call to a tool, a destination or an endpoint goes through here.
+//! The one outbound client: every call to a tool, a destination, an endpoint or a mail server goes through here.
 //!
 //! Invariant: a call ends by its deadline, which covers everything from the name to the last byte of the body, and holds
 //! at most the capped number of body bytes; and it connects only to an address that [`reach`] has judged.
@@ -8,6 +8,7 @@
 
 mod address;
 mod error;
+mod mail;
 
 use std::future::Future;
 use std::io;
@@ -28,12 +29,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Duration, Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use url::{Host, Url};
 
 pub use self::address::{Reach, reach};
 pub use self::error::{Error, Fault, Sent};
+pub use self::mail::{Mail, MailSecurity, MailServer};
 pub use hyper::{Method, StatusCode, header};
 
 /// Body bytes kept of a response unless the caller says otherwise.
@@ -220,7 +223,13 @@ impl Client {
     }
 
     async fn connect(&self, target: &Target, policy: AddressPolicy) -> Result<Box<dyn Stream>, Error> {
-        let addresses = match &target.host {
+        let tcp = self.dial(&target.host, target.port, policy).await?;
+        if target.tls { Ok(Box::new(self.secure(&target.host, tcp).await?)) } else { Ok(Box::new(tcp)) }
+    }
+
+    /// Connects to an address of this host that was judged.
+    async fn dial(&self, host: &Host<String>, port: u16, policy: AddressPolicy) -> Result<TcpStream, Error> {
+        let addresses = match host {
             Host::Ipv4(address) => vec![IpAddr::V4(*address)],
             Host::Ipv6(address) => vec![IpAddr::V6(*address)],
             Host::Domain(name) => self.resolver.resolve(name).await.map_err(Error::Resolve)?,
@@ -234,11 +243,12 @@ impl Client {
         if !addresses.iter().all(allowed) {
             return Err(Error::Address);
         }
-        let tcp = connect_any(&addresses, target.port).await?;
-        if !target.tls {
-            return Ok(Box::new(tcp));
-        }
-        let name = match &target.host {
+        connect_any(&addresses, port).await
+    }
+
+    /// Puts TLS on a connection and checks that the peer is this host.
+    async fn secure(&self, host: &Host<String>, tcp: TcpStream) -> Result<TlsStream<TcpStream>, Error> {
+        let name = match host {
             Host::Ipv4(address) => ServerName::from(IpAddr::V4(*address)),
             Host::Ipv6(address) => ServerName::from(IpAddr::V6(*address)),
             Host::Domain(name) => {
@@ -247,7 +257,7 @@ impl Client {
                 ServerName::try_from(name.to_owned()).map_err(|_invalid| Error::Url)?
             }
         };
-        Ok(Box::new(self.tls.connect(name, tcp).await.map_err(Error::Tls)?))
+        self.tls.connect(name, tcp).await.map_err(Error::Tls)
     }
 }
 

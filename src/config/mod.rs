@@ -24,11 +24,11 @@ use std::{
     path::Path,
 };
 
-pub use alert::{Alert, AlertKind, Alerts};
+pub use alert::{Alert, AlertKind, Alerts, Email, MailTls};
 pub use destination::{Destination, DestinationKind, Hubspot, Shape, Target, TypeformWebhook, Webhook};
 pub use fault::{Fault, Faults, Place};
 pub use id::{DestinationId, FlowId, InvalidId, NumberId};
-pub use process::{Limits, Log, Server, Store, Tls};
+pub use process::{Backup, Limits, Log, Meta, Server, Store, Tls};
 pub use resource::{
     AppSecret, DataApi, Definition, Entry, Flow, Mode, Number, Take, TokenSignature, Tokens, Tool,
 };
@@ -64,6 +64,10 @@ pub struct Config {
     pub alerts: Alerts,
     /// `[[alert]]`
     pub alert_sinks: Vec<Alert>,
+    /// `[backup]`
+    pub backup: Option<Backup>,
+    /// `[meta]`
+    pub meta: Meta,
     /// The store answers before its commit: for the fault tests, which have to notice.
     #[cfg(feature = "faults")]
     pub ack_early: bool,
@@ -139,6 +143,8 @@ impl Config {
         let alerts = alert::alerts(&root.section("alerts"));
         let alert_sections = root.items("alert");
         let alert_sinks: Vec<_> = alert_sections.iter().map(alert::alert).collect();
+        let backup = process::backup(&root.section("backup"));
+        let meta = process::meta(&root.section("meta"));
         root.finish();
 
         let number_ids = unique_ids(&number_sections);
@@ -166,6 +172,8 @@ impl Config {
             flows: flows.into_iter().collect::<Option<_>>()?,
             alerts: alerts?,
             alert_sinks: alert_sinks.into_iter().collect::<Option<_>>()?,
+            backup: backup?,
+            meta: meta?,
             #[cfg(feature = "faults")]
             ack_early,
         })

@@ -71,6 +71,48 @@ pub struct Limits {
     pub keep_alive_idle: Duration,
 }
 
+/// `[backup]`: copies at set times.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backup {
+    /// How long between two.
+    pub every: Duration,
+    /// How many are kept.
+    pub keep: usize,
+    /// Where they go.
+    pub directory: PathBuf,
+}
+
+impl Backup {
+    /// How long what was erased may stay in them.
+    pub fn reach(&self) -> Duration {
+        self.every.saturating_mul(u32::try_from(self.keep).unwrap_or(u32::MAX))
+    }
+}
+
+/// `None` in `Some`: no copies are made.
+pub(super) fn backup(section: &Section<'_>) -> Option<Option<Backup>> {
+    let every = section.integer("every_hours", 1..=24 * 30);
+    let keep = section.integer("keep", 1..=10_000);
+    let directory = section.text("directory").map(|(path, _)| section.cx.resolve(&path));
+    section.finish();
+    let every = Duration::from_secs(every?.saturating_mul(3600));
+    let keep = usize::try_from(keep?).ok()?;
+    Some(directory.map(|directory| Backup { every, keep, directory }))
+}
+
+/// `[meta]`: what Meta calls besides the endpoint.
+#[derive(Debug, Clone, Default)]
+pub struct Meta {
+    /// Answers Meta's challenge when its webhook is set up; without it `/webhooks/meta` is not served.
+    pub verify_token: Option<SecretString>,
+}
+
+pub(super) fn meta(section: &Section<'_>) -> Option<Meta> {
+    let verify_token = section.secret("verify_token");
+    section.finish();
+    Some(Meta { verify_token })
+}
+
 pub(super) fn server(section: &Section<'_>) -> Option<Server> {
     let listen = address(section, "listen");
     let admin_listen = address(section, "admin_listen");

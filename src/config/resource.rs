@@ -48,7 +48,7 @@ macro_rules! words {
         }
 
         impl $name {
-            const WORDS: &[(&str, Self)] = &[$(($word, Self::$variant)),+];
+            pub(in crate::config) const WORDS: &[(&str, Self)] = &[$(($word, Self::$variant)),+];
 
             /// The word in the configuration.
             pub fn as_str(self) -> &'static str {

@@ -18,7 +18,7 @@ fn sample() -> String {
 /// Loads the sample from a folder that holds the files it names.
 fn load_sample() -> (Result<Config, Faults>, BTreeSet<String>) {
     let folder = tempfile::tempdir().expect("a folder");
-    for path in ["tls/chain.pem", "tls/key.pem", "keys/shop.pem", "forms/contact.json"] {
+    for path in ["tls/chain.pem", "tls/key.pem", "keys/shop.pem", "forms/contact.json", "tls/mail-ca.pem"] {
         let path = folder.path().join(path);
         fs::create_dir_all(path.parent().expect("in a folder")).expect("a folder");
         fs::write(path, "content").expect("a file");
@@ -32,6 +32,8 @@ fn load_sample() -> (Result<Config, Faults>, BTreeSet<String>) {
         ("ALERT_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
         ("HUBSPOT_TOKEN", "pat-token"),
         ("TYPEFORM_SECRET", "any text"),
+        ("SMTP_PASSWORD", "a password"),
+        ("META_VERIFY_TOKEN", "any text"),
     ];
     let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     Config::read(sample(), folder.path(), env)

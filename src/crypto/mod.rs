@@ -21,7 +21,7 @@ mod webhook;
 pub use self::archive::ArchiveError;
 pub use self::body_signature::BodySignature;
 pub use self::key::{InvalidKeyId, KeyError, KeyId, PrivateKey};
-pub use self::mac::MacKey;
+pub use self::mac::{MacKey, is_same};
 pub use self::ring::{KeyRing, Opened, ReplySealer, Undecryptable};
 pub use self::sealer::{InvalidMasterKey, MasterKey, MasterKeys, NotOurs, Purpose, Sealer, associated_data};
 pub use self::signature::{

@@ -53,6 +53,12 @@ impl AppSecrets {
         if secrets.is_empty() { Err(InvalidAppSecret::Missing) } else { Ok(Self(secrets)) }
     }
 
+    /// Whether any of them is in force.
+    #[must_use]
+    pub fn is_any_valid_at(&self, now_s: u64) -> bool {
+        self.0.iter().any(|secret| secret.is_valid_at(now_s))
+    }
+
     /// Whether one of the secrets in force made this tag. Every one of them is tried, so that time does not tell which.
     fn made(&self, tag: &[u8], message: &[u8], now_s: u64) -> bool {
         self.0

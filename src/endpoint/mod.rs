@@ -81,10 +81,12 @@ impl Endpoint {
         let signature = request.header("x-hub-signature-256");
         if HubSignature::verify(&flow.app_secrets, signature, &request.body, now_s).is_err() {
             self.0.metrics.signature_failure();
+            flow.metrics.refused(432);
             return Response::empty(status(432));
         }
         let Ok(opened) = flow.keys.open(&request.body) else {
             self.0.metrics.undecryptable();
+            flow.metrics.refused(421);
             return Response::empty(StatusCode::MISDIRECTED_REQUEST);
         };
         let slot = self.0.replies.slot(opened.envelope);

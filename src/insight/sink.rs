@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 use url::Url;
 
-use super::Notice;
+use super::{Kind, Notice, Subject};
 use crate::client::header::{CONTENT_TYPE, HeaderValue};
-use crate::client::{AddressPolicy, Client, Method, Request};
+use crate::client::{AddressPolicy, Client, Mail, MailServer, Method, Request};
 
 /// Signs a body: id, time in seconds and body to the value of `webhook-signature`.
 pub type Sign = Arc<dyn Fn(&str, i64, &[u8]) -> String + Send + Sync>;
@@ -20,21 +20,34 @@ pub struct Sink {
     pub id: String,
     /// What it understands.
     pub kind: SinkKind,
-    /// Where it is; often a secret itself.
-    pub url: Url,
     /// Whether it may be in a private network.
     pub policy: AddressPolicy,
     /// By which client.
     pub client: Client,
+    /// The name of this installation.
+    pub host: String,
 }
 
-/// What a sink understands.
+/// What a sink understands, and where it is. An address is often a secret itself.
 #[derive(Clone)]
 pub enum SinkKind {
     /// JSON, signed by Standard Webhooks.
-    Webhook(Sign),
+    Webhook(Url, Sign),
     /// `{"text": …}`, as Slack's incoming webhooks and many others take it.
-    Slack,
+    Slack(Url),
+    /// A mail.
+    Email(Arc<Mailbox>),
+}
+
+/// Where mails go, and from whom.
+#[derive(Debug)]
+pub struct Mailbox {
+    /// By which server.
+    pub server: MailServer,
+    /// From whom.
+    pub from: String,
+    /// To whom.
+    pub to: Vec<String>,
 }
 
 /// A sink did not take a notice.
@@ -43,8 +56,14 @@ pub enum SinkKind {
 pub struct Failed {
     /// A short constant name.
     pub class: &'static str,
-    /// The sink's HTTP status, if there was one.
+    /// The sink's status, of HTTP or SMTP, if there was one.
     pub status: Option<u16>,
+}
+
+impl From<crate::client::Error> for Failed {
+    fn from(error: crate::client::Error) -> Self {
+        Self { class: error.class(), status: error.status() }
+    }
 }
 
 impl Sink {
@@ -53,41 +72,85 @@ impl Sink {
     /// # Errors
     /// [`Failed`]; try again later.
     pub async fn tell(&self, notice: &Notice, id: &str, now_s: i64, deadline: Instant) -> Result<(), Failed> {
-        let body = match &self.kind {
-            SinkKind::Slack => json!({"text": format!("Formgate: {}\n{}", notice.text, notice.remedy)}),
-            SinkKind::Webhook(_) => json!({
-                "type": if notice.recovered { "alert.recovered" } else { "alert.raised" },
-                "timestamp": rfc3339(now_s.saturating_mul(1_000)),
-                "data": {
-                    "cause": notice.cause.name(),
-                    "destination": notice.cause.destination(),
-                    "since": rfc3339(notice.since_ms),
-                    "text": notice.text,
-                    "remedy": notice.remedy,
-                },
-            }),
+        let (url, body, signature) = match &self.kind {
+            SinkKind::Slack(url) => (url, self.slack(notice).to_string(), None),
+            SinkKind::Webhook(url, sign) => {
+                let body = self.webhook(notice, now_s).to_string();
+                let signature = sign(id, now_s, body.as_bytes());
+                (url, body, Some(signature))
+            }
+            SinkKind::Email(mailbox) => {
+                let mail = self.mail(notice, mailbox, id);
+                return Ok(self.client.send_mail(&mailbox.server, &mail, self.policy, deadline).await?);
+            }
         };
-        let body = body.to_string();
-        let signature = match &self.kind {
-            SinkKind::Webhook(sign) => Some(sign(id, now_s, body.as_bytes())),
-            SinkKind::Slack => None,
-        };
-        let failed = |error: crate::client::Error| Failed { class: error.class(), status: None };
-        let mut request = Request::new(Method::POST, self.url.clone(), body, deadline);
+        let mut request = Request::new(Method::POST, url.clone(), body, deadline);
         request.policy = self.policy;
         request.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(signature) = signature {
             request = request
-                .header("webhook-id", id)
-                .and_then(|request| request.header("webhook-timestamp", &now_s.to_string()))
-                .and_then(|request| request.header("webhook-signature", &signature))
-                .map_err(failed)?;
+                .header("webhook-id", id)?
+                .header("webhook-timestamp", &now_s.to_string())?
+                .header("webhook-signature", &signature)?;
         }
-        let response = self.client.request(request).await.map_err(failed)?;
+        let response = self.client.request(request).await?;
         if response.status.is_success() {
             Ok(())
         } else {
             Err(Failed { class: "status", status: Some(response.status.as_u16()) })
+        }
+    }
+
+    fn slack(&self, notice: &Notice) -> Value {
+        json!({"text": format!("Formgate {}: {}\n{}", self.host, notice.text, notice.remedy)})
+    }
+
+    fn webhook(&self, notice: &Notice, now_s: i64) -> Value {
+        let mut data = json!({
+            "cause": notice.cause.name(),
+            "destination": null,
+            "since": rfc3339(notice.since_ms),
+            "text": notice.text,
+            "remedy": notice.remedy,
+            "host": self.host,
+        });
+        let subject = match notice.cause.subject() {
+            Subject::Destination(id) => Some(("destination", id)),
+            Subject::Flow(id) => Some(("flow", id)),
+            Subject::MetaFlow(id) => Some(("meta_flow", id)),
+            Subject::Number(id) => Some(("number", id)),
+            Subject::Whole => None,
+        };
+        if let Some((kind, id)) = subject {
+            data[kind] = json!(id);
+        }
+        let name = match notice.kind {
+            Kind::Raised => "alert.raised",
+            Kind::Repeated => "alert.repeated",
+            Kind::Recovered => "alert.recovered",
+        };
+        json!({"type": name, "timestamp": rfc3339(now_s.saturating_mul(1_000)), "data": data})
+    }
+
+    fn mail(&self, notice: &Notice, mailbox: &Mailbox, id: &str) -> Mail {
+        let mark = match notice.kind {
+            Kind::Raised => "alert",
+            Kind::Repeated => "still",
+            Kind::Recovered => "recovered",
+        };
+        Mail {
+            id: id.to_owned(),
+            from: mailbox.from.clone(),
+            to: mailbox.to.clone(),
+            subject: format!("[Formgate {}] {mark}: {}", self.host, notice.cause),
+            text: format!(
+                "{}\n\n{}\n\nCause: {}\nSince: {}\nFrom: Formgate on {}\n",
+                notice.text,
+                notice.remedy,
+                notice.cause,
+                rfc3339(notice.since_ms),
+                self.host
+            ),
         }
     }
 }

@@ -22,6 +22,7 @@ mod retry;
 mod share;
 mod submission;
 mod webhook;
+mod witness;
 mod worker;
 
 use std::sync::Arc;
@@ -47,6 +48,7 @@ pub use self::retention::{Retention, Swept};
 pub use self::retry::{Decision, RetryPolicy};
 pub use self::submission::{Answer, Contact, Form, Submission};
 pub use self::webhook::{Field, LeadFields, Shape, SignWebhook, Webhook, retry_after, slug};
+pub use self::witness::Witnessed;
 pub use self::worker::{Pace, Worker};
 
 /// How long a closing reply can be repeated.

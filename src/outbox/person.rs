@@ -161,6 +161,9 @@ struct Job {
     by: By,
     hash: [u8; 32],
     actor: String,
+    /// When it was asked for; an older release did not write it.
+    #[serde(default)]
+    begun_ms: Option<i64>,
     erased: u64,
     gone_to: BTreeMap<String, u64>,
 }
@@ -285,7 +288,10 @@ impl Outbox {
         self.index_older().await?;
         let none = ErasedPerson { erased: 0, gone_to: BTreeMap::new(), scrubbed: true };
         let Some(hash) = self.hash(person) else { return Ok(none) };
-        let job = Job { by: person.by, hash, actor: actor.to_owned(), erased: 0, gone_to: BTreeMap::new() };
+        let begun_ms = Some(self.clock.now_ms());
+        let actor_name = actor.to_owned();
+        let job =
+            Job { by: person.by, hash, actor: actor_name, begun_ms, erased: 0, gone_to: BTreeMap::new() };
         let key = [JOB, &rand::random::<[u8; 16]>()].concat();
         let _alone = self.erasing.acquire().await;
         let now_ms = self.clock.now_ms();
@@ -307,6 +313,14 @@ impl Outbox {
             }
         }
         Ok(count)
+    }
+
+    /// When the oldest erasure was asked for that is not done.
+    pub async fn oldest_erasure_ms(&self) -> Result<Option<i64>, Error> {
+        let scan = Scan { prefix: JOB.to_vec(), limit: PAGE, ..Scan::default() };
+        let jobs = self.store.scan(Table::Job, scan).await?;
+        let begun = |record: &store::Record| serde_json::from_slice::<Job>(&record.value).ok()?.begun_ms;
+        Ok(jobs.iter().filter_map(|(_, record)| begun(record)).min())
     }
 
     async fn run_erasure(

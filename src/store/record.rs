@@ -33,6 +33,8 @@ pub enum Table {
     Trace,
     /// Flow → the definition it is made from, as its tool gave it.
     Definition,
+    /// Message or submission that Meta's webhook has confirmed → when.
+    Witness,
     /// Job id → work that was begun and must be ended, also by the next process.
     Job,
 }
@@ -57,6 +59,7 @@ impl Table {
             Self::Person => 10,
             Self::Trace => 11,
             Self::Job => 12,
+            Self::Witness => 30,
         }
     }
 }

@@ -41,14 +41,18 @@ impl Seconds {
         }
         self.0.sum_ns.fetch_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX), Relaxed);
     }
+
+    /// Upper bounds, the last one infinite, and how many lie below each but above the one before it.
+    pub(super) fn buckets(&self) -> Vec<(f64, u64)> {
+        let bounds = self.0.bounds.iter().copied().chain([f64::INFINITY]);
+        bounds.zip(&self.0.counts).map(|(bound, count)| (bound, count.load(Relaxed))).collect()
+    }
 }
 
 impl EncodeMetric for Seconds {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
         // The encoder accumulates by itself; an unbounded bucket is written as `+Inf`.
-        let bounds = self.0.bounds.iter().copied().chain([f64::INFINITY]);
-        let buckets: Vec<(f64, u64)> =
-            bounds.zip(&self.0.counts).map(|(bound, count)| (bound, count.load(Relaxed))).collect();
+        let buckets = self.buckets();
         let count = buckets.iter().map(|(_, count)| count).sum();
         let sum = Duration::from_nanos(self.0.sum_ns.load(Relaxed)).as_secs_f64();
         encoder.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)

@@ -77,6 +77,17 @@ pub enum HoldReason {
     Failing,
 }
 
+/// What a webhook of Meta's said of a submission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Witness {
+    /// It is stored here.
+    Confirmed,
+    /// It is not.
+    Unknown,
+    /// It belongs to a flow that is not one of ours.
+    Foreign,
+}
+
 macro_rules! label_value {
     ($type:ty { $($variant:ident => $text:literal),+ $(,)? }) => {
         impl EncodeLabelValue for $type {
@@ -94,6 +105,11 @@ label_value!(DeliveryOutcome {
     Refused => "refused",
     Dead => "dead",
     Quarantined => "quarantined",
+});
+label_value!(Witness {
+    Confirmed => "confirmed",
+    Unknown => "unknown",
+    Foreign => "foreign",
 });
 label_value!(HoldReason {
     Paused => "paused",

@@ -1,8 +1,9 @@
 //! The metric families, under the names that dashboards and alerts rely on.
 
 use std::{
+    collections::BTreeMap,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicI64, AtomicU64},
     },
     time::Duration,
@@ -15,7 +16,8 @@ use prometheus_client::{
 };
 
 use super::histogram::Seconds;
-use super::label::{Action, DeliveryOutcome, DeliveryState, HoldReason};
+use super::label::{Action, DeliveryOutcome, DeliveryState, HoldReason, Witness};
+use super::totals::{Counting, FlowTotals};
 
 /// The `content-type` of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -93,6 +95,11 @@ struct HoldLabels {
     reason: HoldReason,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WitnessLabels {
+    outcome: Witness,
+}
+
 /// Every metric of the process. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Metrics(Arc<Families>);
@@ -113,6 +120,10 @@ struct Families {
     destination_holds: Family<HoldLabels, Gauge<i64, AtomicI64>>,
     stale_leases: Counter,
     oldest_due_seconds: Gauge<f64, AtomicU64>,
+    witnesses: Family<WitnessLabels, Counter>,
+    disk_free_bytes: Gauge<i64, AtomicI64>,
+    backup_time_seconds: Gauge<i64, AtomicI64>,
+    totals: Mutex<BTreeMap<Arc<str>, Arc<Counting>>>,
 }
 
 impl Metrics {
@@ -177,6 +188,24 @@ impl Metrics {
             "How long the oldest due delivery has been waiting",
             oldest_due_seconds.clone(),
         );
+        let witnesses = Family::default();
+        registry.register(
+            "confirmations",
+            "Messages of closed flows in Meta's webhook: of submissions stored here, of unknown ones, of foreign flows",
+            witnesses.clone(),
+        );
+        let disk_free_bytes = Gauge::default();
+        registry.register(
+            "disk_free_bytes",
+            "What is free where the data folder is",
+            disk_free_bytes.clone(),
+        );
+        let backup_time_seconds = Gauge::default();
+        registry.register(
+            "last_backup_timestamp_seconds",
+            "When the last backup was done, in Unix time; 0 if none was",
+            backup_time_seconds.clone(),
+        );
         Self(Arc::new(Families {
             registry,
             exchanges,
@@ -192,6 +221,10 @@ impl Metrics {
             destination_holds,
             stale_leases,
             oldest_due_seconds,
+            witnesses,
+            disk_free_bytes,
+            backup_time_seconds,
+            totals: Mutex::default(),
         }))
     }
 
@@ -199,8 +232,11 @@ impl Metrics {
     pub fn flow(&self, id: &str) -> FlowMetrics {
         let flow: Arc<str> = id.into();
         let submissions = self.0.submissions.get_or_create_owned(&FlowLabel { flow: Arc::clone(&flow) });
+        let mut totals = self.0.totals.lock().unwrap_or_else(PoisonError::into_inner);
+        let totals = Arc::clone(totals.entry(Arc::clone(&flow)).or_default());
         FlowMetrics(Arc::new(FlowCounters {
             families: Arc::clone(&self.0),
+            totals,
             flow,
             exchanges: Default::default(),
             submissions,
@@ -255,6 +291,38 @@ impl Metrics {
         self.0.oldest_due_seconds.set(waiting.as_secs_f64());
     }
 
+    /// Meta's webhook told of a closed flow.
+    pub fn witness(&self, outcome: Witness) {
+        self.0.witnesses.get_or_create(&WitnessLabels { outcome }).inc();
+    }
+
+    /// How much is free where the data folder is.
+    pub fn set_disk_free(&self, bytes: u64) {
+        self.0.disk_free_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// When the last backup was done, in Unix seconds.
+    pub fn set_last_backup(&self, at_s: i64) {
+        self.0.backup_time_seconds.set(at_s);
+    }
+
+    /// What the exchanges of each flow have come to.
+    pub fn flow_totals(&self) -> BTreeMap<Arc<str>, FlowTotals> {
+        let totals = self.0.totals.lock().unwrap_or_else(PoisonError::into_inner);
+        totals.iter().map(|(flow, counting)| (Arc::clone(flow), counting.read())).collect()
+    }
+
+    /// How long exchanges took: upper bounds in seconds, and how many lie below each but above the one before it.
+    pub fn exchange_times(&self) -> Vec<(f64, u64)> {
+        self.0.exchange_seconds.buckets()
+    }
+
+    /// How many delivery attempts to a destination ended in this way.
+    pub fn deliveries_ended(&self, destination: &str, outcome: DeliveryOutcome) -> u64 {
+        let labels = DeliveryLabels { destination: destination.to_owned(), outcome };
+        self.0.deliveries.get(&labels).map_or(0, |counter| counter.get())
+    }
+
     /// All metrics in the Prometheus text format; see [`CONTENT_TYPE`].
     pub fn encode(&self) -> String {
         let mut open_metrics = String::new();
@@ -305,6 +373,7 @@ pub struct FlowMetrics(Arc<FlowCounters>);
 #[derive(Debug)]
 struct FlowCounters {
     families: Arc<Families>,
+    totals: Arc<Counting>,
     flow: Arc<str>,
     /// Resolved at first use, so that a flow shows only the series that it has.
     exchanges: [[OnceLock<Counter>; STATUS_COUNT]; Action::COUNT],
@@ -315,6 +384,16 @@ impl FlowMetrics {
     /// An exchange that was answered.
     pub fn exchange(&self, action: Action, status: u16, took: Duration) {
         self.0.families.exchange_seconds.observe(took);
+        self.count(action, status);
+    }
+
+    /// A request that was refused before anything was read from it.
+    pub fn refused(&self, status: u16) {
+        self.count(Action::Unknown, status);
+    }
+
+    fn count(&self, action: Action, status: u16) {
+        self.0.totals.exchange(status);
         let column = STATUSES.iter().position(|(code, _)| *code == status).unwrap_or(STATUSES.len());
         // Both positions are inside the table by construction of its type.
         self.0.exchanges[action as usize][column]
@@ -330,6 +409,7 @@ impl FlowMetrics {
 
     /// WhatsApp reported an error of this flow's endpoint.
     pub fn error_notice(&self, error: &str) {
+        self.0.totals.notice();
         // Webhook samples spell them in capitals with underscores (WhatsApp Flows reference 1.12).
         let same = |known: &&str| {
             known.len() == error.len()
@@ -352,76 +432,4 @@ impl FlowMetrics {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn encoded(act: impl FnOnce(&Metrics)) -> String {
-        let metrics = Metrics::new();
-        act(&metrics);
-        metrics.encode()
-    }
-
-    fn has(output: &str, line: &str) {
-        assert!(output.lines().any(|found| found == line), "no line {line:?} in\n{output}");
-    }
-
-    #[test]
-    fn every_family_appears_under_its_contracted_name() {
-        let output = encoded(|metrics| {
-            let flow = metrics.flow("contact");
-            flow.exchange(Action::Init, 200, Duration::from_millis(3));
-            flow.exchange(Action::Init, 200, Duration::from_secs(20));
-            flow.exchange(Action::Ping, 418, Duration::ZERO);
-            flow.error_notice("INVALID_SCREEN_TRANSITION");
-            flow.error_notice("anything a stranger sends");
-            flow.submission();
-            metrics.signature_failure();
-            metrics.undecryptable();
-            metrics.submission_repeat();
-            metrics.delivery("crm", DeliveryOutcome::Retry);
-            metrics.delivery_lag(Duration::from_millis(700));
-            metrics.set_deliveries("crm", DeliveryState::Due, 7);
-            metrics.set_held("crm", HoldReason::Open, true);
-            metrics.stale_lease();
-            metrics.set_oldest_due(Duration::from_millis(1500));
-        });
-        for line in [
-            "formgate_up 1",
-            concat!("formgate_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
-            r#"formgate_exchange_requests_total{flow="contact",action="INIT",status="200"} 2"#,
-            r#"formgate_exchange_requests_total{flow="contact",action="ping",status="other"} 1"#,
-            r#"formgate_exchange_seconds_bucket{le="0.002"} 1"#,
-            r#"formgate_exchange_seconds_bucket{le="0.005"} 2"#,
-            r#"formgate_exchange_seconds_bucket{le="10.0"} 2"#,
-            r#"formgate_exchange_seconds_bucket{le="+Inf"} 3"#,
-            "formgate_exchange_seconds_sum 20.003",
-            "formgate_exchange_seconds_count 3",
-            r#"formgate_error_notices_total{flow="contact",error="invalid-screen-transition"} 1"#,
-            r#"formgate_error_notices_total{flow="contact",error="other"} 1"#,
-            r#"formgate_submissions_total{flow="contact"} 1"#,
-            "formgate_signature_failures_total 1",
-            "formgate_undecryptable_total 1",
-            "formgate_submission_repeats_total 1",
-            r#"formgate_deliveries_total{destination="crm",outcome="retry"} 1"#,
-            r#"formgate_delivery_lag_seconds_bucket{le="1.0"} 1"#,
-            r#"formgate_deliveries{destination="crm",state="due"} 7"#,
-            r#"formgate_destination_held{destination="crm",reason="open"} 1"#,
-            "formgate_stale_leases_total 1",
-            "formgate_oldest_due_seconds 1.5",
-            "# TYPE formgate_deliveries_total counter",
-            "# TYPE formgate_deliveries gauge",
-            "# HELP formgate_submissions_total Submissions acknowledged.",
-        ] {
-            has(&output, line);
-        }
-    }
-
-    #[test]
-    fn a_flow_asked_for_twice_counts_into_the_same_series() {
-        let output = encoded(|metrics| {
-            metrics.flow("contact").submission();
-            metrics.flow("contact").submission();
-        });
-        has(&output, r#"formgate_submissions_total{flow="contact"} 2"#);
-    }
-}
+mod tests;

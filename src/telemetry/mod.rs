@@ -8,6 +8,7 @@ pub mod field;
 mod histogram;
 mod label;
 mod metrics;
+mod totals;
 
 use std::{
     fmt,
@@ -15,8 +16,9 @@ use std::{
     str::FromStr,
 };
 
-pub use label::{Action, DeliveryOutcome, DeliveryState, HoldReason};
+pub use label::{Action, DeliveryOutcome, DeliveryState, HoldReason, Witness};
 pub use metrics::{CONTENT_TYPE, FlowMetrics, Metrics};
+pub use totals::FlowTotals;
 use tracing_subscriber::EnvFilter;
 
 /// How log lines are written.

@@ -1,5 +1,6 @@
 //! The program as a person uses it: real processes, real sockets, real files.
 
+mod backups;
 mod installation;
 mod keep;
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use formgate::config::{
-    Config, DataApi, Definition, Faults, MasterKey, Mode, Place, Shape, Take, Target, Tool,
+    AlertKind, Config, DataApi, Definition, Faults, MasterKey, Mode, Place, Shape, Take, Target, Tool,
 };
 use secrecy::ExposeSecret;
 use tempfile::TempDir;
@@ -399,4 +399,32 @@ fn a_flow_is_made_from_a_file_or_from_a_form_of_a_connection_and_not_from_both()
         has(&faults, fault);
         assert_eq!(faults.len(), 1, "{faults:#?}");
     }
+}
+
+#[test]
+fn a_mail_sink_is_read_with_its_usual_port_and_an_unprotected_one_is_refused() {
+    let mail = |more: &str| {
+        let folder = complete();
+        let text = fs::read_to_string(folder.0.path().join("formgate.toml")).expect("a file");
+        folder.write("formgate.toml", &format!("{text}\n[[alert]]\nid = \"mail\"\nkind = \"email\"\n{more}"));
+        folder
+    };
+    let env = [("NEW", "a"), ("OLD", "b")];
+    let least =
+        "host = \"smtp.example.com\"\nfrom = \"Formgate <f@example.com>\"\nto = [\"ops@example.com\"]\n";
+    for (tls, port) in [("", 465), ("tls = \"starttls\"\n", 587), ("tls = \"starttls\"\nport = 2525\n", 2525)]
+    {
+        let config = mail(&format!("{least}{tls}")).load(&env).expect("no fault");
+        let AlertKind::Email(email) = &config.alert_sinks[0].kind else { panic!("a mail") };
+        assert_eq!((email.port, email.to.as_slice()), (port, ["ops@example.com".to_owned()].as_slice()));
+    }
+    let faults =
+        mail(&format!("{least}tls = \"none\"\npassword = \"x\"\nurl = \"https://a.example\"\n")).faults(&env);
+    has(&faults, "alert[0].tls: would send alerts and the password unencrypted");
+    has(&faults, "alert[0].user: is missing");
+    has(&faults, "alert[0].url: has no use for kind = \"email\"");
+    let faults = mail("host = \"a b\"\nfrom = \"nobody\"\nto = []\n").faults(&env);
+    has(&faults, "alert[0].host: is no host name");
+    has(&faults, "alert[0].from: is no mail address");
+    has(&faults, "alert[0].to: is empty");
 }

@@ -3,6 +3,7 @@
 // clippy.toml keeps the environment to src/config; a test may take a seed from it.
 #![allow(clippy::disallowed_methods)]
 
+mod alerts;
 mod architecture;
 mod audit;
 mod cli;
@@ -18,6 +19,7 @@ mod google_forms;
 mod handler;
 mod hubspot;
 mod import;
+mod meta;
 mod outbox;
 mod pace;
 mod player;

@@ -60,6 +60,7 @@ fn its_form_and_its_configuration_are_read() {
             ("HUBSPOT_TOKEN", "pat-token"),
             ("TYPEFORM_SECRET", "any text"),
             ("OPS_HOOK", "https://hooks.example.com/ops"),
+            ("SMTP_PASSWORD", "a password"),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into_iter()

@@ -1,0 +1,174 @@
+//! One look at everything: the queues, what was counted, the disk, the backups, what Meta says.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::super::backup::Status;
+use crate::config::Config;
+use crate::endpoint::Flows;
+use crate::insight::{
+    Backup, Disk, Exchanges, Group, Hold, Look, Number, Paused, Queue, Sign, Thresholds, Totals, Window,
+};
+use crate::meta;
+use crate::outbox::{Clock, DestinationView, Outbox};
+use crate::store::Store;
+use crate::telemetry::{DeliveryOutcome, FlowTotals, Metrics};
+
+/// How far back exchanges are counted.
+const WINDOW: Duration = Duration::from_secs(600);
+/// How long the store may take to answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What there is to look at.
+pub(in crate::app) struct Sources {
+    pub store: Store,
+    pub outbox: Outbox,
+    pub clock: Arc<dyn Clock>,
+    pub metrics: Metrics,
+    pub flows: Flows,
+    pub backup: Option<watch::Receiver<Status>>,
+}
+
+/// What was counted at one time.
+struct Counted {
+    flows: BTreeMap<Arc<str>, FlowTotals>,
+    times: Vec<(f64, u64)>,
+}
+
+pub(super) struct Looking {
+    sources: Sources,
+    thresholds: Thresholds,
+    /// The number of each flow.
+    numbers: BTreeMap<String, String>,
+    data: PathBuf,
+    backup_every: Duration,
+    window: Window<Counted>,
+}
+
+impl Looking {
+    pub(super) fn new(config: &Config, sources: Sources) -> Looking {
+        let alerts = &config.alerts;
+        let thresholds = Thresholds {
+            queue_age: alerts.queue_age,
+            dead_letters: alerts.dead_letters,
+            breaker: alerts.breaker,
+            error_percent: alerts.error_percent,
+            latency: alerts.latency,
+            token_percent: alerts.token_percent,
+            disk_free_bytes: alerts.disk_free_bytes,
+            single_copy: alerts.single_copy,
+        };
+        let number =
+            |flow: &crate::config::Flow| (flow.id.as_str().to_owned(), flow.number.as_str().to_owned());
+        Looking {
+            sources,
+            thresholds,
+            numbers: config.flows.iter().map(number).collect(),
+            data: config.server.data_dir.clone(),
+            backup_every: config.backup.as_ref().map(|backup| backup.every).unwrap_or_default(),
+            window: Window::new(WINDOW),
+        }
+    }
+
+    pub(super) fn now_ms(&self) -> i64 {
+        self.sources.clock.now_ms()
+    }
+
+    pub(super) async fn look(&mut self) -> Look {
+        let now_ms = self.now_ms();
+        let mut look = Look::default();
+        self.counted(now_ms, &mut look.signs);
+        self.disk(&mut look);
+        let stored = tokio::time::timeout(PATIENCE, self.stored(now_ms)).await;
+        look.signs.push(self.thresholds.store(matches!(stored, Ok(Ok(_)))));
+        match stored {
+            Ok(Ok(signs)) => look.signs.extend(signs),
+            // Nothing is known of the rest, so nothing of it is over.
+            Ok(Err(())) | Err(_) => look.unseen.push(Group::Stored),
+        }
+        look
+    }
+
+    /// What the store says.
+    async fn stored(&self, now_ms: i64) -> Result<Vec<Sign>, ()> {
+        let thresholds = &self.thresholds;
+        let destinations = self.sources.outbox.destinations().await.map_err(|_refused| ())?;
+        let mut signs: Vec<Sign> =
+            destinations.into_iter().flat_map(|view| thresholds.queue(now_ms, &self.queue(view))).collect();
+        let begun_ms = self.sources.outbox.oldest_erasure_ms().await.map_err(|_refused| ())?;
+        signs.push(thresholds.erasure(now_ms, begun_ms));
+        let events = meta::events(&self.sources.store, now_ms).await.map_err(|_refused| ())?;
+        signs.extend(events.iter().map(|event| thresholds.meta(event)));
+        Ok(signs)
+    }
+
+    fn queue(&self, view: DestinationView) -> Queue {
+        let quarantined = self.sources.metrics.deliveries_ended(&view.id, DeliveryOutcome::Quarantined) > 0;
+        let paused = view.hold.paused.map(|paused| Paused {
+            // Persons do it by the command line or the console.
+            by_itself: paused.actor == "outbox",
+            reason: paused.reason,
+        });
+        let hold = Hold { paused, open_since_ms: view.hold.open.map(|open| open.since_ms) };
+        let mut depth = view.depth;
+        depth.due += view.parked;
+        Queue { depth, hold, quarantined }
+    }
+
+    /// What this process has counted and knows.
+    fn counted(&mut self, now_ms: i64, signs: &mut Vec<Sign>) {
+        let metrics = &self.sources.metrics;
+        let counted = Counted { flows: metrics.flow_totals(), times: metrics.exchange_times() };
+        let (then, now) = self.window.push(now_ms, counted);
+        for (flow, totals) in &now.flows {
+            let earlier = then.flows.get(flow).copied().unwrap_or_default();
+            let totals = totals_of(*totals).since(&totals_of(earlier));
+            signs.extend(self.thresholds.exchanges(&Exchanges { flow: flow.to_string(), totals }));
+        }
+        let times: Vec<(f64, u64)> = now
+            .times
+            .iter()
+            .zip(&then.times)
+            .map(|((bound, now), (_, then))| (*bound, now.saturating_sub(*then)))
+            .collect();
+        signs.push(self.thresholds.latency(&times));
+        let now_s = u64::try_from(now_ms / 1_000).unwrap_or(0);
+        let mut numbers = BTreeMap::new();
+        for flow in self.sources.flows.all() {
+            if let Some(id) = self.numbers.get(&flow.id) {
+                let number = Number {
+                    id: id.clone(),
+                    has_key: !flow.keys.keys().is_empty(),
+                    has_secret: flow.app_secrets.is_any_valid_at(now_s),
+                };
+                numbers.insert(id.clone(), number);
+            }
+        }
+        signs.extend(numbers.values().map(|number| self.thresholds.number(number)));
+        if let Some(status) = &self.sources.backup {
+            let Status { last_ms, failed } = status.borrow().clone();
+            let backup = Backup { last_ms, every: self.backup_every, failed };
+            signs.push(self.thresholds.backup(now_ms, &backup));
+        }
+    }
+
+    fn disk(&self, look: &mut Look) {
+        match rustix::fs::statvfs(&self.data) {
+            Ok(found) => {
+                let free_bytes = found.f_bavail.saturating_mul(found.f_frsize);
+                self.sources.metrics.set_disk_free(free_bytes);
+                look.signs.push(self.thresholds.disk(Disk { free_bytes }));
+            }
+            Err(_unknown) => look.unseen.push(Group::Disk),
+        }
+    }
+}
+
+fn totals_of(totals: FlowTotals) -> Totals {
+    let FlowTotals { well, token, undecryptable, signature, failed, notices } = totals;
+    Totals { well, token, undecryptable, signature, failed, notices }
+}

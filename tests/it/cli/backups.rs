@@ -1,0 +1,96 @@
+//! Backups that the running program makes by itself.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::installation::Installation;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn write(installation: &Installation, more: &str) {
+    let file = installation.folder.path().join("formgate.toml");
+    let text = std::fs::read_to_string(&file).expect("a file");
+    let text = text.split("[backup]").next().expect("a beginning").to_owned();
+    std::fs::write(&file, format!("{text}{more}")).expect("a file");
+}
+
+/// The backups there are, the oldest first.
+fn copies(installation: &Installation) -> Vec<String> {
+    let Ok(folder) = std::fs::read_dir(installation.folder.path().join("copies")) else { return vec![] };
+    let names = folder.map(|entry| entry.expect("an entry").file_name().into_string().expect("text"));
+    let mut names: Vec<String> = names.filter(|name| name.ends_with(".formgate-backup")).collect();
+    names.sort_unstable();
+    names
+}
+
+async fn until(installation: &Installation, wanted: impl Fn(&[String]) -> bool) -> Vec<String> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let copies = copies(installation);
+        if wanted(&copies) {
+            return copies;
+        }
+        assert!(Instant::now() < until, "{copies:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn backups_are_made_when_they_are_due_pruned_and_restored_and_a_restart_makes_none_too_early() {
+    let installation = Installation::new("any", true);
+    write(&installation, "[backup]\ndirectory = \"copies\"\nkeep = 2\n");
+    let mut server = installation.serve().await;
+    let [first] = until(&installation, |copies| copies.len() == 1).await.try_into().expect("one at once");
+    let path = |name: &str| -> PathBuf { installation.folder.path().join("copies").join(name) };
+    let until_counted = Instant::now() + PATIENCE;
+    loop {
+        let (_, metrics) = installation.get(server.admin, "/metrics").await;
+        let line = metrics.lines().find(|line| line.starts_with("formgate_last_backup_timestamp_seconds "));
+        if line.expect("a metric").ends_with(" 0") {
+            assert!(Instant::now() < until_counted, "{line:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        } else {
+            break;
+        }
+    }
+    assert_eq!(installation.play(&server, &["--answers", "answers.json"]).code, 0);
+    server.terminate(Duration::from_secs(15)).await;
+
+    // The newest is young enough.
+    let mut server = installation.serve().await;
+    assert_eq!(installation.command(&["submissions", "list"]).code, 0);
+    assert_eq!(copies(&installation), std::slice::from_ref(&first));
+    server.terminate(Duration::from_secs(15)).await;
+
+    // All are old, and there are too many.
+    std::fs::rename(path(&first), path("20200101T000000003Z.formgate-backup")).expect("renamed");
+    for older in ["20200101T000000001Z", "20200101T000000002Z"] {
+        std::fs::write(path(&format!("{older}.formgate-backup")), "old").expect("a file");
+    }
+    let mut server = installation.serve().await;
+    let left = until(&installation, |copies| copies.len() == 2).await;
+    assert_eq!(left[0], "20200101T000000003Z.formgate-backup", "the oldest went: {left:?}");
+    assert!(left[1] > first, "{left:?}");
+    let exported = installation.command(&["submissions", "export"]).out;
+    server.terminate(Duration::from_secs(15)).await;
+    std::fs::rename(installation.folder.path().join("data"), path("before")).expect("moved away");
+    let restored = installation.command(&["store", "restore", "copies"]);
+    assert_eq!(restored.code, 0, "{restored:?}");
+    let found = installation.command(&["submissions", "export"]).out;
+    assert_eq!((found.lines().count(), &found), (1, &exported));
+}
+
+#[tokio::test]
+async fn a_backup_that_fails_is_an_alert_and_the_next_that_works_its_end() {
+    let installation = Installation::new("any", true);
+    // A file where the folder should be.
+    std::fs::write(installation.folder.path().join("copies"), "in the way").expect("a file");
+    write(&installation, "[backup]\ndirectory = \"copies\"\n");
+    let mut server = installation.serve().await;
+    let told = installation.sink.alert("The last backup failed").await;
+    assert!(told[0].contains("formgate store backup"), "{told:?}");
+    server.terminate(Duration::from_secs(15)).await;
+    std::fs::remove_file(installation.folder.path().join("copies")).expect("removed");
+    let _server = installation.serve().await;
+    until(&installation, |copies| copies.len() == 1).await;
+}
