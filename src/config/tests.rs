@@ -18,7 +18,14 @@ fn sample() -> String {
 /// Loads the sample from a folder that holds the files it names.
 fn load_sample() -> (Result<Config, Faults>, BTreeSet<String>) {
     let folder = tempfile::tempdir().expect("a folder");
-    for path in ["tls/chain.pem", "tls/key.pem", "keys/shop.pem", "forms/contact.json", "tls/mail-ca.pem"] {
+    for path in [
+        "tls/chain.pem",
+        "tls/key.pem",
+        "keys/shop.pem",
+        "forms/contact.json",
+        "forms/contact.overlay.json",
+        "tls/mail-ca.pem",
+    ] {
         let path = folder.path().join(path);
         fs::create_dir_all(path.parent().expect("in a folder")).expect("a folder");
         fs::write(path, "content").expect("a file");
