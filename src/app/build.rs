@@ -167,7 +167,14 @@ fn pace(configured: &config::Destination) -> Pace {
             .or_else(|| NonZeroU32::new(per_minute.get() / 60))
             .unwrap_or(NonZeroU32::MIN),
     });
-    let retry = configured.max_attempts.map_or_else(RetryPolicy::default, RetryPolicy::with_max_attempts);
+    let retry = match (configured.retry_schedule.as_slice(), configured.max_attempts) {
+        ([], None) => RetryPolicy::default(),
+        ([], Some(max_attempts)) => RetryPolicy::with_max_attempts(max_attempts),
+        (waits, max_attempts) => {
+            let waits = waits.iter().map(|wait| i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
+            RetryPolicy::scheduled(&waits.collect::<Vec<_>>(), max_attempts)
+        }
+    };
     Pace { retry, rate, ..Pace::default() }
 }
 

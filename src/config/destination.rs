@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use secrecy::SecretString;
@@ -28,6 +29,8 @@ pub struct Destination {
     pub rate_burst: Option<NonZeroU32>,
     /// How often a delivery is attempted before it is given up.
     pub max_attempts: Option<u32>,
+    /// The waits between attempts; empty: the usual ones.
+    pub retry_schedule: Vec<Duration>,
     /// What it is.
     pub target: Target,
 }
@@ -159,6 +162,7 @@ pub(super) fn destination(section: &Section<'_>) -> Option<Destination> {
     let rate_per_minute = counted("rate_per_minute", 600_000).and_then(NonZeroU32::new);
     let rate_burst = counted("rate_burst", 10_000).and_then(NonZeroU32::new);
     let max_attempts = counted("max_attempts", 50);
+    let retry_schedule = retry_schedule(section, max_attempts);
     if rate_burst.is_some() && rate_per_minute.is_none() {
         let place = section.place.clone();
         section.fault("rate_burst", place, "has no meaning without a rate", "Write rate_per_minute, too");
@@ -170,8 +174,55 @@ pub(super) fn destination(section: &Section<'_>) -> Option<Destination> {
         rate_per_minute,
         rate_burst,
         max_attempts,
+        retry_schedule,
         target: target?,
     })
+}
+
+/// Nobody waits longer than this for a delivery.
+const MAX_SCHEDULE: Duration = Duration::from_secs(30 * 24 * 3_600);
+/// Waits between as many attempts as a delivery may have.
+const MAX_WAITS: usize = 49;
+
+fn retry_schedule(section: &Section<'_>, max_attempts: Option<u32>) -> Vec<Duration> {
+    const KEY: &str = "retry_schedule";
+    const FIX: &str =
+        "Write 1 to 49 waits such as [\"5s\", \"2m\", \"1h\", \"1d\"], 30 days together at most";
+    let Some(given) = section.list(KEY) else { return Vec::new() };
+    let place = given.first().map_or_else(|| section.place.clone(), |(_, place)| place.clone());
+    let (count, mut waits) = (given.len(), Vec::new());
+    for (text, place) in given {
+        match wait(&text) {
+            Some(wait) => waits.push(wait),
+            None => section.fault(KEY, place, format!("\"{text}\" is no wait"), FIX),
+        }
+    }
+    let attempts = max_attempts.and_then(|attempts| usize::try_from(attempts).ok());
+    let repeated = attempts.unwrap_or(0).saturating_sub(count + 1);
+    let last = waits.last().copied().into_iter();
+    let total = waits.iter().copied().chain(last.flat_map(|last| std::iter::repeat_n(last, repeated)));
+    if !(1..=MAX_WAITS).contains(&count) {
+        section.fault(KEY, place, format!("has {count} waits"), FIX);
+    } else if total.sum::<Duration>() > MAX_SCHEDULE {
+        section.fault(KEY, place, "takes longer than 30 days", FIX);
+    }
+    waits
+}
+
+/// `5s`, `2m`, `1h`, `1d`.
+fn wait(text: &str) -> Option<Duration> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let seconds: u64 = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 24 * 3_600,
+        _ => return None,
+    };
+    let is_number = number.bytes().all(|byte| byte.is_ascii_digit());
+    let number = number.parse::<u32>().ok().filter(|number| is_number && *number > 0)?;
+    let wait = Duration::from_secs(u64::from(number) * seconds);
+    (wait <= MAX_SCHEDULE).then_some(wait)
 }
 
 /// The `url` of a kind that has one.

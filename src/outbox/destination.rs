@@ -1,5 +1,6 @@
 //! What a destination has to do; webhooks are here, form tools implement it in `connector`.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
 
@@ -38,6 +39,8 @@ pub enum Verdict {
     Hold {
         /// Why, in words for the operator.
         reason: String,
+        /// Whether it takes nothing because it does not accept our credentials: then new ones resume it.
+        reconnect: bool,
     },
 }
 
@@ -57,7 +60,14 @@ impl Outcome {
     /// Nothing more is to be sent until somebody has looked.
     #[must_use]
     pub fn hold(class: &'static str, status: Option<u16>, reason: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Hold { reason: reason.into() }, class, status }
+        Self { verdict: Verdict::Hold { reason: reason.into(), reconnect: false }, class, status }
+    }
+
+    /// Nothing more is to be sent until there are new credentials: the ones that were sent are expired, revoked or may not
+    /// do this. It costs no delivery an attempt.
+    #[must_use]
+    pub fn reconnect(class: &'static str, status: Option<u16>, reason: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Hold { reason: reason.into(), reconnect: true }, class, status }
     }
 
     /// Never to be tried again by itself.
@@ -90,6 +100,12 @@ pub type Attempting<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
 pub trait Destination: Send + Sync {
     /// Its configured name.
     fn id(&self) -> &DestinationId;
+
+    /// Whose limits count for it: destinations of the same account share one rate, and a request for patience. No secret
+    /// in it.
+    fn account(&self) -> Cow<'_, str> {
+        Cow::Borrowed(self.id().as_str())
+    }
 
     /// Attempts a delivery. The future may be dropped at the deadline; a panic counts as a crash of this delivery and
     /// hurts no other.

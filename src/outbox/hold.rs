@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::breaker::Open;
+use super::breaker::{Kept, Open};
 use super::ids::DestinationId;
 use super::query::DeliveryView;
 use super::{Error, Outbox};
 use crate::audit;
-use crate::store::{self, Batch, DeliveryState, Expectation, Put, QueueDepth, Scan, Table};
+use crate::store::{self, Batch, DeliveryState, Expectation, Put, QueueDepth, Scan, Table, Version};
 
 /// More destinations than this are not looked at for their holds.
 const MAX_HELD: u32 = 10_000;
@@ -27,6 +27,23 @@ pub struct Paused {
     pub actor: String,
     /// Why, if there is a reason to tell.
     pub reason: Option<String>,
+    /// Whether new credentials resume it.
+    pub reconnect: bool,
+}
+
+impl Paused {
+    fn from_bytes(bytes: &[u8]) -> Self {
+        // An older program wrote all but the last field.
+        let older = || postcard::from_bytes(bytes);
+        let older = || older().map(|(at_ms, actor, reason)| Self { at_ms, actor, reason, reconnect: false });
+        // The store holds a destination back whatever the record says, so it must not be hidden.
+        postcard::from_bytes(bytes).or_else(|_shorter| older()).unwrap_or_else(|_damaged| Self {
+            at_ms: 0,
+            actor: "unknown".to_owned(),
+            reason: None,
+            reconnect: false,
+        })
+    }
 }
 
 /// What keeps deliveries of a destination back.
@@ -85,8 +102,30 @@ impl Outbox {
         actor: &str,
         reason: Option<&str>,
     ) -> Result<bool, Error> {
+        self.park(destination, actor, reason, false).await
+    }
+
+    /// Stops sending to a destination that does not accept our credentials, until [`Outbox::reconnected`] or
+    /// [`Outbox::resume`]. `false` if it was paused already.
+    pub async fn park_until_reconnect(
+        &self,
+        destination: &DestinationId,
+        actor: &str,
+        reason: &str,
+    ) -> Result<bool, Error> {
+        self.park(destination, actor, Some(reason), true).await
+    }
+
+    pub(super) async fn park(
+        &self,
+        destination: &DestinationId,
+        actor: &str,
+        reason: Option<&str>,
+        reconnect: bool,
+    ) -> Result<bool, Error> {
         let now_ms = self.clock.now_ms();
-        let paused = Paused { at_ms: now_ms, actor: actor.to_owned(), reason: reason.map(str::to_owned) };
+        let reason = reason.map(str::to_owned);
+        let paused = Paused { at_ms: now_ms, actor: actor.to_owned(), reason, reconnect };
         let value = postcard::to_stdvec(&paused).expect("strings and a number always serialise");
         let batch = Batch::at(now_ms)
             .require(Table::Pause, destination.as_str(), Expectation::Absent)
@@ -94,6 +133,7 @@ impl Outbox {
             .put(audit::Event::ok(now_ms, actor, "destination.paused", destination).put());
         let changed = self.change(batch).await?;
         if changed {
+            let reason = paused.reason;
             tracing::warn!(destination.id = %destination, actor, reason, "the destination was paused");
         }
         Ok(changed)
@@ -101,14 +141,43 @@ impl Outbox {
 
     /// Goes on sending to a destination, and probes at once one whose breaker is open. `false` if it was not held.
     pub async fn resume(&self, destination: &DestinationId, actor: &str) -> Result<bool, Error> {
-        let now_ms = self.clock.now_ms();
         let paused = self.is_paused(destination).await?;
         let held = if paused { Table::Pause } else { Table::Breaker };
-        let batch = Batch::at(now_ms)
-            .require(held, destination.as_str(), Expectation::Present)
+        self.unpause(destination, actor, held, Expectation::Present).await
+    }
+
+    /// Goes on sending to a destination that was waiting for new credentials; one that is paused for another reason stays
+    /// so. `false` if it was not waiting for them.
+    pub async fn reconnected(&self, destination: &DestinationId, actor: &str) -> Result<bool, Error> {
+        let record = self.store.get(Table::Pause, destination.as_str().as_bytes()).await?;
+        match record {
+            Some(record) if Paused::from_bytes(&record.value).reconnect => {
+                let as_read = Expectation::Version(record.version);
+                self.unpause(destination, actor, Table::Pause, as_read).await
+            }
+            _ => Ok(false),
+        }
+    }
+
+    async fn unpause(
+        &self,
+        destination: &DestinationId,
+        actor: &str,
+        held: Table,
+        expect: Expectation,
+    ) -> Result<bool, Error> {
+        let now_ms = self.clock.now_ms();
+        let mut batch = Batch::at(now_ms)
+            .require(held, destination.as_str(), expect)
             .delete(Table::Pause, destination.as_str())
-            .delete(Table::Breaker, destination.as_str())
             .put(audit::Event::ok(now_ms, actor, "destination.resumed", destination).put());
+        if let Some((kept, version)) = self.kept_breaker(destination).await? {
+            // It stays open until a probe, which is due now: of one node, however many there are.
+            let open = Open { until_ms: kept.open().until_ms.min(now_ms), ..kept.open() };
+            batch = batch
+                .require(Table::Breaker, destination.as_str(), Expectation::Version(version))
+                .put(breaker_put(destination, Kept::idle(open)));
+        }
         let changed = self.change(batch).await?;
         if changed {
             tracing::info!(destination.id = %destination, actor, "the destination was resumed");
@@ -146,17 +215,12 @@ impl Outbox {
         let mut by_destination: BTreeMap<String, Hold> = BTreeMap::new();
         let scan = || Scan { limit: MAX_HELD, ..Scan::default() };
         for (key, record) in self.store.scan(Table::Pause, scan()).await? {
-            // The store holds a destination back whatever the record says, so it must not be hidden.
-            let paused = postcard::from_bytes(&record.value).unwrap_or(Paused {
-                at_ms: 0,
-                actor: "unknown".to_owned(),
-                reason: None,
-            });
+            let paused = Paused::from_bytes(&record.value);
             by_destination.entry(String::from_utf8_lossy(&key).into_owned()).or_default().paused =
                 Some(paused);
         }
         for (key, record) in self.store.scan(Table::Breaker, scan()).await? {
-            let open = postcard::from_bytes(&record.value).ok();
+            let open = Kept::from_bytes(&record.value).map(|kept| kept.open());
             by_destination.entry(String::from_utf8_lossy(&key).into_owned()).or_default().open = open;
         }
         Ok(Holds { by_destination, now_ms: self.clock.now_ms() })
@@ -167,32 +231,67 @@ impl Outbox {
         Ok(record.is_some())
     }
 
-    /// The breaker as it was kept, by an earlier process too; `None` if it is closed.
+    /// The breaker as it is kept, by an earlier process or another node too; `None` if it is closed.
     pub(super) async fn kept_breaker(
         &self,
         destination: &DestinationId,
-    ) -> Result<Option<Open>, store::Error> {
+    ) -> Result<Option<(Kept, Version)>, store::Error> {
         let record = self.store.get(Table::Breaker, destination.as_str().as_bytes()).await?;
-        Ok(record.and_then(|record| postcard::from_bytes(&record.value).ok()))
+        Ok(record.and_then(|record| Some((Kept::from_bytes(&record.value)?, record.version))))
     }
 
-    /// Keeps a breaker as it is now; `told` names what has happened, if that is news.
+    /// Keeps a breaker as this node has it now; `told` names what has happened, if that is news. What another node has
+    /// found out meanwhile is left as it is, and adopted at the next look.
     pub(super) async fn keep_breaker(
         &self,
         destination: &DestinationId,
+        node: u64,
         open: Option<Open>,
         told: Option<&str>,
     ) -> Result<(), store::Error> {
         let now_ms = self.clock.now_ms();
-        let batch = Batch::at(now_ms);
-        let batch = match open {
-            None => batch.delete(Table::Breaker, destination.as_str()),
-            Some(open) => {
-                let value = postcard::to_stdvec(&open).expect("numbers always serialise");
-                batch.put(Put::new(Table::Breaker, destination.as_str(), value))
+        let kept = self.kept_breaker(destination).await?;
+        let elsewhere = kept.is_some_and(|(kept, _)| kept.probed_elsewhere(node, now_ms).is_some());
+        let batch = match (open, kept) {
+            // Closed or opened already, or probed by somebody who knows better.
+            (None, None) => return Ok(()),
+            (Some(_), Some(_)) if elsewhere || told.is_some() => return Ok(()),
+            (None, Some((_, version))) => Batch::at(now_ms)
+                .require(Table::Breaker, destination.as_str(), Expectation::Version(version))
+                .delete(Table::Breaker, destination.as_str()),
+            (Some(open), kept) => {
+                let as_read = kept.map_or(Expectation::Absent, |(_, version)| Expectation::Version(version));
+                Batch::at(now_ms)
+                    .require(Table::Breaker, destination.as_str(), as_read)
+                    .put(breaker_put(destination, Kept::idle(open)))
             }
         };
         let event = told.map(|action| audit::Event::ok(now_ms, "outbox", action, destination).put());
-        self.store.commit(event.into_iter().fold(batch, Batch::put)).await
+        match self.store.commit(event.into_iter().fold(batch, Batch::put)).await {
+            Err(store::Error::Conflict { .. }) => Ok(()),
+            result => result,
+        }
     }
+
+    /// Takes the lease of the probe. `false` if another node was quicker.
+    pub(super) async fn lease_probe(
+        &self,
+        destination: &DestinationId,
+        node: u64,
+        (kept, version): (Kept, Version),
+    ) -> Result<bool, store::Error> {
+        let now_ms = self.clock.now_ms();
+        let batch = Batch::at(now_ms)
+            .require(Table::Breaker, destination.as_str(), Expectation::Version(version))
+            .put(breaker_put(destination, kept.probe(node, now_ms)));
+        match self.store.commit(batch).await {
+            Ok(()) => Ok(true),
+            Err(store::Error::Conflict { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn breaker_put(destination: &DestinationId, kept: Kept) -> Put {
+    Put::new(Table::Breaker, destination.as_str(), kept.to_bytes())
 }

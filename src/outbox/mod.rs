@@ -8,7 +8,6 @@
 //! key gets each submission once, any other at least once.
 
 mod breaker;
-mod bucket;
 mod clock;
 mod destination;
 mod history;
@@ -35,7 +34,6 @@ use crate::audit;
 use crate::store::{self, Batch, Expectation, Mac, NewDelivery, Put, Store, Table};
 
 pub use self::breaker::{BreakerPolicy, Open};
-pub use self::bucket::Rate;
 pub use self::clock::{Clock, Sleep, SystemClock};
 pub use self::destination::{Attempting, Call, Destination, Outcome, Verdict};
 pub use self::history::{Attempt, History};
@@ -50,6 +48,7 @@ pub use self::submission::{Answer, Contact, Form, Submission};
 pub use self::webhook::{Field, LeadFields, Shape, SignWebhook, Webhook, retry_after, slug};
 pub use self::witness::Witnessed;
 pub use self::worker::{Pace, Worker};
+pub use crate::store::Rate;
 
 /// How long a closing reply can be repeated.
 const REPLY_KEPT_MS: i64 = 24 * 3_600_000;

@@ -43,7 +43,7 @@ pub struct Erasure {
 /// How long ago the deliveries must have ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settled {
-    /// Those that were delivered: at this time or earlier.
+    /// Those that were delivered or superseded: at this time or earlier.
     pub delivered_by_ms: i64,
     /// Those that were given up: at this time or earlier.
     pub dead_by_ms: i64,

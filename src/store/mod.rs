@@ -8,6 +8,7 @@
 //! operations have names, and time is always an argument. The store gives values no meaning: it neither seals nor reads
 //! them, and it knows no schedule and no retry policy.
 
+mod bucket;
 mod chain;
 mod embedded;
 mod erasure;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+pub use bucket::{MAX_PATIENCE_MS, Rate, Tokens};
 pub use chain::{Head, Link, Mac};
 #[cfg(feature = "faults")]
 pub use embedded::FaultSwitches;
@@ -76,6 +78,29 @@ pub trait Backend: Send + Sync {
     /// Leases deliveries of a destination that are due, or whose lease ended, the oldest of a lane first; none while there
     /// is a record of the destination in [`Table::Pause`]. A delivery that cannot be decoded is made dead and passed over.
     fn claim_lanes(&self, claim: Claim) -> Pending<'_, Vec<Delivery>>;
+    /// Takes up to `wanted` tokens from the bucket of an account; the same rate has to be given each time. Without a rate it
+    /// tells only whether the account has asked for patience.
+    fn take_tokens<'a>(
+        &'a self,
+        account: &'a str,
+        rate: Option<Rate>,
+        wanted: u32,
+        now_ms: i64,
+    ) -> Pending<'a, Tokens>;
+    /// Puts tokens back with which nothing was begun.
+    fn give_tokens_back<'a>(&'a self, account: &'a str, rate: Option<Rate>, unused: u32) -> Pending<'a, ()>;
+    /// Empties the bucket of an account until this time, [`MAX_PATIENCE_MS`] from now at most.
+    fn slow_down<'a>(
+        &'a self,
+        account: &'a str,
+        rate: Option<Rate>,
+        until_ms: i64,
+        now_ms: i64,
+    ) -> Pending<'a, ()>;
+    /// Whether other processes work on the same deliveries: then nobody tells this one that something is due.
+    fn is_shared(&self) -> bool {
+        false
+    }
     /// Prolongs a lease that is still the valid one, also after it ended if nobody has claimed the delivery since.
     fn renew(&self, key: [u8; 16], lease: u64, until_ms: i64) -> Pending<'_, ()>;
     /// Ends a lease with its outcome.

@@ -35,6 +35,10 @@ pub enum Table {
     Definition,
     /// Message or submission that Meta's webhook has confirmed → when.
     Witness,
+    /// Keyed hash of a person, and a flow → the newest submission of that person there.
+    Answered,
+    /// Keyed hash of a flow token → when it was revoked.
+    Revoked,
     /// Job id → work that was begun and must be ended, also by the next process.
     Job,
 }
@@ -60,6 +64,8 @@ impl Table {
             Self::Trace => 11,
             Self::Job => 12,
             Self::Witness => 30,
+            Self::Answered => 19,
+            Self::Revoked => 20,
         }
     }
 }
@@ -310,10 +316,12 @@ pub enum DeliveryState {
     Delivered,
     /// Given up; kept for a replay.
     Dead,
+    /// Not sent any more: the person has answered anew, and that submission goes in its place.
+    Superseded,
 }
 
 impl DeliveryState {
-    /// Its number on disk. Those below 2 are open; 2 stands in no row.
+    /// Its number on disk. Those below 2 are open; 2 stands in no row, and 5 is a node's own.
     pub(super) fn number(self) -> i64 {
         match self {
             Self::Due => 0,
@@ -321,11 +329,12 @@ impl DeliveryState {
             Self::Parked => 2,
             Self::Delivered => 3,
             Self::Dead => 4,
+            Self::Superseded => 6,
         }
     }
 
     pub(super) fn from_number(number: i64) -> Option<Self> {
-        [Self::Due, Self::Leased, Self::Delivered, Self::Dead]
+        [Self::Due, Self::Leased, Self::Delivered, Self::Dead, Self::Superseded]
             .into_iter()
             .find(|state| state.number() == number)
     }
@@ -339,6 +348,7 @@ impl DeliveryState {
             Self::Parked => "parked",
             Self::Delivered => "delivered",
             Self::Dead => "dead",
+            Self::Superseded => "superseded",
         }
     }
 }
@@ -399,6 +409,11 @@ pub enum Verdict {
     },
     /// It is given up.
     Dead {
+        /// When that was.
+        at_ms: i64,
+    },
+    /// It is not sent any more, because another submission goes in its place. The attempt does not count.
+    Superseded {
         /// When that was.
         at_ms: i64,
     },

@@ -237,7 +237,21 @@ fn the_pace_of_a_destination_is_read_and_a_burst_without_a_rate_refused() {
     let numbers = [crm.rate_per_minute, crm.rate_burst].map(|number| number.map(u32::from));
     assert_eq!((numbers, crm.max_attempts), ([Some(300), Some(2)], Some(5)));
     has(&folder("rate_burst = 2\n").faults(&[]), "destination[0].rate_burst: has no meaning without a rate");
-    for wrong in ["rate_per_minute = 0\n", "max_attempts = 51\n"] {
+    let waits = |text: &str| folder(text).load(&[]).expect("no fault").destinations[0].retry_schedule.clone();
+    assert!(waits("").is_empty());
+    let own = waits("retry_schedule = [\"5s\", \"2m\", \"1h\", \"2d\"]\nmax_attempts = 7\n");
+    assert_eq!(own.iter().map(std::time::Duration::as_secs).collect::<Vec<_>>(), [5, 120, 3_600, 172_800]);
+    for wrong in [
+        "rate_per_minute = 0\n",
+        "max_attempts = 51\n",
+        "retry_schedule = []\n",
+        "retry_schedule = [\"soon\"]\n",
+        "retry_schedule = [\"0s\"]\n",
+        "retry_schedule = [\"+5s\"]\n",
+        "retry_schedule = [\"5 \u{20ac}\"]\n",
+        "retry_schedule = [\"31d\"]\n",
+        "retry_schedule = [\"1s\", \"16d\"]\nmax_attempts = 4\n",
+    ] {
         assert_eq!(folder(wrong).faults(&[]).len(), 1, "{wrong}");
     }
 }

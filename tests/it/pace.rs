@@ -230,3 +230,62 @@ async fn a_destination_that_wants_no_more_is_paused_by_itself_and_nothing_is_giv
     let calls = destination.calls.lock().expect("calls").clone();
     assert!(calls.iter().all(|(_, _, attempt)| *attempt == 1), "no attempt was burnt");
 }
+
+#[tokio::test]
+async fn a_destination_that_does_not_take_our_credentials_waits_for_new_ones_and_burns_no_attempt() {
+    let home = Home::new();
+    let revoked = Behaviour::answers(Outcome::reconnect("token", Some(401), "reconnect it"));
+    let destination = home.destination("crm", revoked);
+    accept(&home, 0..20).await;
+    let working = home.work(&[Arc::clone(&destination)]);
+    home.until_async(|| async { view(&home).await.parked == 20 }).await;
+    let paused = view(&home).await.hold.paused.expect("a pause");
+    assert_eq!((paused.reconnect, paused.reason.as_deref()), (true, Some("reconnect it")));
+    assert_eq!(view(&home).await.hold.open, None, "its breaker has nothing to do with it");
+    destination.behave(Behaviour::delivers());
+    assert!(home.outbox.reconnected(&crm(), "connect").await.expect("a change"));
+    assert!(!home.outbox.reconnected(&crm(), "connect").await.expect("a change"), "once is enough");
+    home.until_async(|| async { view(&home).await.depth.delivered == 20 }).await;
+    let calls = destination.calls.lock().expect("calls").clone();
+    assert!(calls.iter().all(|(_, _, attempt)| *attempt == 1), "no attempt was burnt");
+
+    // What somebody has paused, new credentials do not set going.
+    assert!(home.outbox.pause(&crm(), "cli", Some("maintenance")).await.expect("a change"));
+    assert!(!home.outbox.reconnected(&crm(), "connect").await.expect("a change"));
+    assert!(view(&home).await.hold.paused.is_some());
+    working.stop().await;
+}
+
+#[tokio::test]
+async fn destinations_of_one_account_share_its_rate_and_its_patience() {
+    let home = Home::new();
+    let of_account = |id: &str| home.destination_of(Some("hubspot:1"), id, Behaviour::delivers());
+    let (first, second) = (of_account("crm"), of_account("sheet"));
+    let apart = home.destination("apart", Behaviour::delivers());
+    let ids = [&first, &second, &apart].map(|puppet| puppet.id.clone());
+    for number in 0..10 {
+        home.outbox.accept(&submission(number), &ids, &[number; 32], vec![]).await.expect("accepted");
+    }
+    let number = |number| NonZeroU32::new(number).expect("not zero");
+    let rate = Some(Rate { per_minute: number(60), burst: number(4) });
+    let all = [Arc::clone(&first), Arc::clone(&second), Arc::clone(&apart)];
+    let working = home.work_at(&all, Pace { rate, ..Pace::default() });
+    let both = || started(&first) + started(&second);
+    home.until(|| both() == 4 && started(&apart) == 4).await;
+    home.clock.advance(999);
+    home.pause().await;
+    assert_eq!((both(), started(&apart)), (4, 4), "four together, and four of the other account");
+    home.clock.advance(2_001);
+    home.until(|| both() == 7).await;
+
+    for limited in [&first, &second] {
+        limited.behave(Behaviour::answers(Outcome::retry("status", Some(429), Some(60_000))));
+    }
+    home.clock.advance(1_000);
+    home.until(|| both() == 8).await;
+    home.pause().await;
+    home.clock.advance(59_000);
+    home.pause().await;
+    assert_eq!(both(), 8, "whichever was told it, both wait");
+    working.stop().await;
+}

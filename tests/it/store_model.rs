@@ -39,7 +39,7 @@ fn step() -> impl Strategy<Value = Step> {
         7 => (0u8..2, [0u32..3, 0u32..3, 0u32..3], limits)
             .prop_map(|(destination, shares, limits)| Step::Claim { destination, shares, limits }),
         2 => (nth(), lease_back()).prop_map(|(nth, lease_back)| Step::Renew { nth, lease_back }),
-        7 => (nth(), lease_back(), 0u8..4, 0i64..50)
+        7 => (nth(), lease_back(), 0u8..5, 0i64..50)
             .prop_map(|(nth, lease_back, verdict, due_in_ms)| Step::Settle { nth, lease_back, verdict, due_in_ms }),
         1 => nth().prop_map(|nth| Step::Reopen { nth }),
         2 => (prop::collection::vec(nth(), 1..4), any::<bool>())
@@ -125,6 +125,7 @@ async fn walk(steps: Vec<Step>) {
                     0 => Verdict::Delivered { at_ms },
                     1 => Verdict::Retry { due_at_ms: at_ms },
                     2 => Verdict::Release { due_at_ms: at_ms },
+                    3 => Verdict::Superseded { at_ms },
                     _ => Verdict::Dead { at_ms },
                 };
                 let settlement = Settlement { verdict, history: at_ms.to_be_bytes().to_vec(), puts: vec![] };

@@ -96,8 +96,9 @@ impl DestinationLane {
             Ended::Crash | Ended::Poison => DeliveryOutcome::Quarantined,
             _ => DeliveryOutcome::Dead,
         };
-        if let Ended::Outcome(Outcome { verdict: Verdict::Hold { reason }, .. }) = &ended
-            && let Err(error) = self.outbox.pause(self.destination.id(), "outbox", Some(reason)).await
+        if let Ended::Outcome(Outcome { verdict: Verdict::Hold { reason, reconnect }, .. }) = &ended
+            && let Err(error) =
+                self.outbox.park(self.destination.id(), "outbox", Some(reason), *reconnect).await
         {
             // The delivery is given back all the same; the next one asks again.
             tracing::warn!(error = &error as &dyn std::error::Error, "a destination could not be paused");
@@ -107,7 +108,7 @@ impl DestinationLane {
             store::Verdict::Delivered { .. } => Some(DeliveryOutcome::Delivered),
             store::Verdict::Dead { .. } => Some(counted),
             store::Verdict::Retry { .. } => Some(DeliveryOutcome::Retry),
-            store::Verdict::Release { .. } => None,
+            store::Verdict::Release { .. } | store::Verdict::Superseded { .. } => None,
         };
         if let Some(outcome) = counted {
             self.metrics.delivery(&delivery.destination, outcome);

@@ -13,16 +13,19 @@ use tokio::task::{Id, JoinError, JoinSet};
 use super::attempt::Report;
 use super::{Pace, raised};
 use crate::outbox::Outbox;
-use crate::outbox::breaker::{Breaker, Change, Epoch, Permit, Sign};
-use crate::outbox::bucket::Bucket;
+use crate::outbox::breaker::{Breaker, Change, Epoch, Kept, Permit, Sign};
 use crate::outbox::destination::Destination;
 use crate::outbox::share::InUse;
-use crate::store::{self, Claim, Lane};
+use crate::store::{self, Claim, Lane, Version};
 use crate::telemetry::Metrics;
 
 pub(super) const LEASE_MS: i64 = 60_000;
-/// The longest a lane sleeps without looking.
+/// The longest a lane sleeps without looking,
 const MAX_SLEEP_MS: i64 = 60_000;
+/// and where other nodes accept and settle without telling it.
+const MAX_SHARED_SLEEP_MS: i64 = 1_000;
+/// The wait after a 429 that names none (reliability notes 2.9).
+const PATIENCE_MS: i64 = 10_000;
 /// What is under way at a shutdown has so long to end.
 const DRAIN_MS: i64 = 10_000;
 /// How long a busy store is given before it is asked again.
@@ -45,7 +48,10 @@ pub(super) struct DestinationLane {
 /// What decides whether an attempt may begin, and what is under way.
 struct Gate {
     breaker: Breaker,
-    bucket: Bucket,
+    /// By which name this lane takes the lease of a probe.
+    node: u64,
+    /// The breaker as it was kept at the last look, if it was open.
+    kept: Option<(Kept, Version)>,
     in_use: InUse,
     under_way: JoinSet<Report>,
     begun: HashMap<Id, (Lane, Epoch)>,
@@ -72,8 +78,9 @@ impl DestinationLane {
         let (abandon, abandoned) = watch::channel(false);
         let left = self.outbox.kept_breaker(self.destination.id()).await.ok().flatten();
         let mut gate = Gate {
-            breaker: Breaker::new(self.pace.breaker, left),
-            bucket: Bucket::new(self.pace.rate),
+            breaker: Breaker::new(self.pace.breaker, left.map(|(kept, _)| kept.open())),
+            node: rand::random::<u64>().max(1),
+            kept: None,
             in_use: InUse::default(),
             under_way: JoinSet::new(),
             begun: HashMap::new(),
@@ -98,9 +105,9 @@ impl DestinationLane {
             tokio::select! {
                 () = raised(&mut shutdown) => break,
                 Some(ended) = gate.under_way.join_next_with_id() => {
-                    self.note(&mut gate, ended);
+                    self.note(&mut gate, ended).await;
                     while let Some(ended) = gate.under_way.try_join_next_with_id() {
-                        self.note(&mut gate, ended);
+                        self.note(&mut gate, ended).await;
                     }
                 }
                 _ = wake.changed(), if room => {}
@@ -119,36 +126,40 @@ impl DestinationLane {
 
     async fn drain(&self, gate: &mut Gate) {
         while let Some(ended) = gate.under_way.join_next_with_id().await {
-            self.note(gate, ended);
+            self.note(gate, ended).await;
         }
     }
 
     /// Claims what is due into the free slots; says when to look again.
     async fn fill(&self, gate: &mut Gate, abandoned: &watch::Receiver<bool>) -> Result<Look, store::Error> {
         let now_ms = self.outbox.clock.now_ms();
-        let latest_ms = now_ms.saturating_add(MAX_SLEEP_MS);
+        let is_shared = self.outbox.store.is_shared();
+        let sleep_ms = if is_shared { MAX_SHARED_SLEEP_MS } else { MAX_SLEEP_MS };
+        let latest_ms = now_ms.saturating_add(sleep_ms);
         let mut limits = gate.in_use.limits();
         if limits[0] == 0 {
             // The first slot that gets free is the next reason to look.
             return Ok(Look::at(latest_ms));
         }
-        match gate.breaker.permit(now_ms) {
+        // Another node, or whoever resumes a destination, may have changed it.
+        if gate.changed.is_none() && (is_shared || gate.breaker.open().is_some()) {
+            gate.kept = self.outbox.kept_breaker(self.destination.id()).await?;
+            gate.breaker.adopt(gate.kept.map(|(kept, _)| kept.open()));
+        }
+        let permit = gate.breaker.permit(now_ms);
+        match permit {
             Permit::All => {}
             Permit::Probe => limits[0] = 1,
-            // Who resumes a destination takes the record of its breaker away.
-            Permit::From(_)
-                if gate.changed.is_none()
-                    && self.outbox.kept_breaker(self.destination.id()).await?.is_none() =>
-            {
-                gate.breaker.probe_now(now_ms);
-                limits[0] = 1;
-            }
             Permit::From(at_ms) => return Ok(Look::at(at_ms.min(latest_ms))),
             Permit::AfterProbe => return Ok(Look::at(latest_ms)),
         }
-        match gate.bucket.available(now_ms) {
-            Ok(tokens) => limits[0] = limits[0].min(tokens),
-            Err(at_ms) => return Ok(Look::at(at_ms.min(latest_ms))),
+        if permit == Permit::Probe || self.pace.rate.is_some() {
+            // What is taken for nothing, a token or the lease of a probe, is missing elsewhere.
+            let next = self.outbox.store.next_due(self.destination.id().as_str()).await?;
+            let due_ms = next.into_iter().flatten().min().unwrap_or(latest_ms);
+            if due_ms > now_ms {
+                return Ok(Look::at(due_ms.min(latest_ms)));
+            }
         }
         let free = self.slots.available_permits();
         limits[0] = limits[0].min(u32::try_from(free).unwrap_or(u32::MAX));
@@ -159,6 +170,16 @@ impl DestinationLane {
         let Some(mut slots) = slots.ok().filter(|slots| slots.num_permits() > 0) else {
             return Ok(Look { at_ms: latest_ms, wants_slot: true });
         };
+        let account = self.destination.account();
+        let tokens = self.outbox.store.take_tokens(&account, self.pace.rate, limits[0], now_ms).await?;
+        if tokens.granted == 0 {
+            return Ok(Look::at(tokens.next_at_ms.min(latest_ms)));
+        }
+        limits[0] = limits[0].min(tokens.granted);
+        if permit == Permit::Probe && !self.may_probe(gate, now_ms).await? {
+            self.outbox.store.give_tokens_back(&account, self.pace.rate, tokens.granted).await?;
+            return Ok(Look::at(now_ms.saturating_add(LOOK_AGAIN_MS)));
+        }
         let destination = self.destination.id();
         let claim = Claim {
             destination: destination.as_str().to_owned(),
@@ -168,7 +189,10 @@ impl DestinationLane {
             limits,
         };
         let claimed = self.outbox.store.claim_lanes(claim.clone()).await?;
-        gate.bucket.take(u32::try_from(claimed.len()).unwrap_or(u32::MAX), now_ms);
+        let unused = tokens.granted.saturating_sub(u32::try_from(claimed.len()).unwrap_or(u32::MAX));
+        if unused > 0 && self.pace.rate.is_some() {
+            self.outbox.store.give_tokens_back(&account, self.pace.rate, unused).await?;
+        }
         let mut taken = [0; 3];
         for delivery in claimed {
             let lane = delivery.lane;
@@ -201,8 +225,22 @@ impl DestinationLane {
         Ok(Look::at(if paused { latest_ms } else { now_ms.saturating_add(LOOK_AGAIN_MS) }))
     }
 
+    /// Whether the probe is this node's. It keeps the lease until the probe has ended.
+    async fn may_probe(&self, gate: &Gate, now_ms: i64) -> Result<bool, store::Error> {
+        // One that could not be kept is this node's alone.
+        let Some((kept, version)) = gate.kept.filter(|_| gate.changed.is_none()) else { return Ok(true) };
+        if kept.is_probed_by(gate.node, now_ms) {
+            return Ok(true);
+        }
+        // A store of one process has nobody else: what is leased there was by one that is dead.
+        if self.outbox.store.is_shared() && kept.probed_elsewhere(gate.node, now_ms).is_some() {
+            return Ok(false);
+        }
+        self.outbox.lease_probe(self.destination.id(), gate.node, (kept, version)).await
+    }
+
     /// Learns from an attempt that has ended.
-    fn note(&self, gate: &mut Gate, ended: Result<(Id, Report), JoinError>) {
+    async fn note(&self, gate: &mut Gate, ended: Result<(Id, Report), JoinError>) {
         let (id, report) = match ended {
             Ok(ended) => ended,
             Err(error) => (error.id(), Report { sign: Sign::Nothing, slow_down: None }),
@@ -211,10 +249,24 @@ impl DestinationLane {
         gate.in_use.end(lane);
         let now_ms = self.outbox.clock.now_ms();
         if let Some(after_ms) = report.slow_down {
-            gate.bucket.slow_down(after_ms, now_ms);
+            let until_ms = now_ms.saturating_add(after_ms.unwrap_or(PATIENCE_MS).max(0));
+            let account = self.destination.account();
+            if let Err(error) = self.outbox.store.slow_down(&account, self.pace.rate, until_ms, now_ms).await
+            {
+                // The next attempt hears the same.
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "an account could not be given its pause"
+                );
+            }
         }
         let destination = self.destination.id();
+        let was_probing = gate.breaker.permit(now_ms) == Permit::AfterProbe;
         match gate.breaker.record(epoch, report.sign, now_ms, rand::random()) {
+            // A probe that taught nothing gives its lease back.
+            None if was_probing && gate.breaker.permit(now_ms) != Permit::AfterProbe => {
+                gate.changed = Some(gate.changed.flatten());
+            }
             None => {}
             Some(Change::Opened) => {
                 tracing::warn!(destination.id = %destination, "the destination fails; what waits for it is parked");
@@ -232,7 +284,7 @@ impl DestinationLane {
     /// Writes down how the breaker stands; tried again at the next look if the store is busy.
     async fn keep(&self, gate: &mut Gate) {
         let Some(told) = gate.changed else { return };
-        match self.outbox.keep_breaker(self.destination.id(), gate.breaker.open(), told).await {
+        match self.outbox.keep_breaker(self.destination.id(), gate.node, gate.breaker.open(), told).await {
             Ok(()) => gate.changed = None,
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "a breaker could not be kept");

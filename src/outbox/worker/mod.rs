@@ -16,11 +16,10 @@ use tokio::task::JoinSet;
 use self::lane::DestinationLane;
 use super::Outbox;
 use super::breaker::BreakerPolicy;
-use super::bucket::Rate;
 use super::destination::Destination;
 use super::ids::DestinationId;
 use super::retry::RetryPolicy;
-use crate::store;
+use crate::store::{self, Rate};
 use crate::telemetry::Metrics;
 
 /// Attempts of all destinations at one time.
@@ -30,7 +29,7 @@ const PURGE_EVERY_MS: i64 = 60_000;
 const PURGE_LIMIT: u32 = 1_000;
 
 /// How a destination is sent to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pace {
     /// When what has failed is attempted again.
     pub retry: RetryPolicy,
@@ -71,10 +70,16 @@ impl Worker {
         self
     }
 
+    fn pace(&self, destination: &dyn Destination) -> Pace {
+        self.paces.get(destination.id()).unwrap_or(&self.usual).clone()
+    }
+
     /// Works until `shutdown` becomes true or the store stops. Then what is under way has 10 s to end; what has not ended
     /// by then is given back. Not cancel safe: dropping the future leaves leases that end by themselves.
     pub async fn run(self, shutdown: watch::Receiver<bool>) {
-        let latest_ms = self.outbox.clock.now_ms().saturating_add(RetryPolicy::MAX_WAIT_MS);
+        let paces = self.paces.values().chain([&self.usual]);
+        let longest_ms = paces.map(|pace| pace.retry.max_wait_ms()).max().unwrap_or(0);
+        let latest_ms = self.outbox.clock.now_ms().saturating_add(longest_ms);
         match self.outbox.store.clamp_due(latest_ms).await {
             Ok(0) => {}
             Ok(deliveries) => tracing::warn!(deliveries, "due times too far ahead were brought back"),
@@ -86,8 +91,11 @@ impl Worker {
         let mut lanes = JoinSet::new();
         lanes.spawn(purge(self.outbox.clone(), shutdown.clone()));
         lanes.spawn(go_on(self.outbox.clone(), shutdown.clone()));
-        for destination in self.destinations {
-            let pace = self.paces.get(destination.id()).copied().unwrap_or(self.usual);
+        let paces: Vec<Pace> =
+            self.destinations.iter().map(|destination| self.pace(&**destination)).collect();
+        let rates = rates(&self.destinations, &paces);
+        for (destination, mut pace) in self.destinations.into_iter().zip(paces) {
+            pace.rate = rates.get(&*destination.account()).copied().flatten();
             let lane = DestinationLane {
                 outbox: self.outbox.clone(),
                 destination,
@@ -103,6 +111,17 @@ impl Worker {
             }
         }
     }
+}
+
+/// The rate of each account: the slowest that any of its destinations has.
+fn rates(destinations: &[Arc<dyn Destination>], paces: &[Pace]) -> HashMap<String, Option<Rate>> {
+    let mut rates: HashMap<String, Option<Rate>> = HashMap::new();
+    for (destination, pace) in destinations.iter().zip(paces) {
+        let slowest = rates.entry(destination.account().into_owned()).or_default();
+        let both = slowest.iter().chain(&pace.rate).copied();
+        *slowest = both.min_by_key(|rate| (rate.per_minute, rate.burst));
+    }
+    rates
 }
 
 /// Waits until the flag is raised, or whoever could raise it is gone.

@@ -45,7 +45,9 @@ impl<'c> Eraser<'c> {
             // A state this program does not know is not one that is settled.
             let state = DeliveryState::from_number(state);
             let in_time = erasure.settled.is_none_or(|settled| match state {
-                Some(DeliveryState::Delivered) => at_ms <= settled.delivered_by_ms,
+                Some(DeliveryState::Delivered | DeliveryState::Superseded) => {
+                    at_ms <= settled.delivered_by_ms
+                }
                 Some(DeliveryState::Dead) => at_ms <= settled.dead_by_ms,
                 _ => false,
             });

@@ -22,9 +22,10 @@ use tokio::sync::watch;
 use self::chain::SharedMac;
 use self::reader::Readers;
 use self::writer::Writer;
+use super::bucket::Buckets;
 use super::{
     Backend, Batch, Claim, Delivery, DeliveryFilter, DeliveryState, Erased, Erasure, Error, Fatal, Head,
-    Lane, Link, Mac, Pending, Put, QueueDepth, Record, Reopened, Scan, Settlement, Table,
+    Lane, Link, Mac, Pending, Put, QueueDepth, Rate, Record, Reopened, Scan, Settlement, Table, Tokens,
 };
 
 pub use self::backup::RestoreError;
@@ -100,6 +101,7 @@ pub(super) struct Embedded {
     thread: Mutex<Option<JoinHandle<()>>>,
     fatal: watch::Sender<Option<Fatal>>,
     mac: SharedMac,
+    buckets: Buckets,
     path: PathBuf,
     // Held as long as the store is open; the system gives it up when the process dies.
     lock: File,
@@ -153,7 +155,16 @@ impl Embedded {
             #[cfg(feature = "faults")]
             options.faults,
         )?;
-        Ok(Self { writer, readers, thread: Mutex::new(Some(thread)), fatal, mac, path, lock })
+        Ok(Self {
+            writer,
+            readers,
+            thread: Mutex::new(Some(thread)),
+            fatal,
+            mac,
+            buckets: Buckets::default(),
+            path,
+            lock,
+        })
     }
 
     fn take_thread(&self) -> Option<JoinHandle<()>> {
@@ -181,6 +192,33 @@ impl Backend for Embedded {
 
     fn claim_lanes(&self, claim: Claim) -> Pending<'_, Vec<Delivery>> {
         Box::pin(self.writer.write(move |statements| statements.claim(&claim).map(Ok)))
+    }
+
+    fn take_tokens<'a>(
+        &'a self,
+        account: &'a str,
+        rate: Option<Rate>,
+        wanted: u32,
+        now_ms: i64,
+    ) -> Pending<'a, Tokens> {
+        let tokens = self.buckets.with(account, |bucket| bucket.take(rate, wanted, now_ms));
+        Box::pin(std::future::ready(Ok(tokens)))
+    }
+
+    fn give_tokens_back<'a>(&'a self, account: &'a str, rate: Option<Rate>, unused: u32) -> Pending<'a, ()> {
+        self.buckets.with(account, |bucket| bucket.give_back(rate, unused));
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn slow_down<'a>(
+        &'a self,
+        account: &'a str,
+        rate: Option<Rate>,
+        until_ms: i64,
+        now_ms: i64,
+    ) -> Pending<'a, ()> {
+        self.buckets.with(account, |bucket| bucket.slow_down(rate, until_ms, now_ms));
+        Box::pin(std::future::ready(Ok(())))
     }
 
     fn renew(&self, key: [u8; 16], lease: u64, until_ms: i64) -> Pending<'_, ()> {

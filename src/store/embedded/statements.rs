@@ -241,6 +241,7 @@ impl<'c> Statements<'c> {
             Verdict::Retry { due_at_ms } => (DeliveryState::Due, due_at_ms, Lane::Retry, 0),
             Verdict::Release { due_at_ms } => (DeliveryState::Due, due_at_ms, first, 1),
             Verdict::Dead { at_ms } => (DeliveryState::Dead, at_ms, first, 0),
+            Verdict::Superseded { at_ms } => (DeliveryState::Superseded, at_ms, first, 1),
         };
         let changed = self.settle.execute(params![
             key,

@@ -278,7 +278,9 @@ async fn tokens_forms_versions_and_limits_have_outcomes_of_their_own() {
     let hubspot = wine_account().await;
     let form = wine().form;
     let wrong = hubspot.destination_with(&form, |settings| settings.token = SecretString::from("pat-other"));
-    assert_eq!(deliver(&wrong, &submission()).await, Outcome::retry("token", Some(401), Some(900_000)));
+    let reconnect = |outcome: &Outcome| matches!(outcome.verdict, Verdict::Hold { reconnect: true, .. });
+    let told = |outcome: Outcome| (outcome.class, outcome.status, reconnect(&outcome));
+    assert_eq!(told(deliver(&wrong, &submission()).await), ("token", Some(401), true));
     assert!(HubSpot::new(Settings { token: SecretString::from("a\nb"), ..settings(&hubspot) }).is_err());
     assert!(!format!("{wrong:?}").contains("pat-"));
 
@@ -302,11 +304,12 @@ async fn tokens_forms_versions_and_limits_have_outcomes_of_their_own() {
         (Fault::Status(477), Outcome::retry("moving", Some(477), None)),
         (Fault::Status(500), Outcome::retry("status", Some(500), None)),
         (Fault::Status(503), Outcome::retry("status", Some(503), None)),
-        (Fault::Status(403), Outcome::retry("token", Some(403), Some(900_000))),
     ] {
         hubspot.account.fail([fault]);
         assert_eq!(deliver(&destination, &submission()).await, outcome, "{fault:?}");
     }
+    hubspot.account.fail([Fault::Status(403)]);
+    assert_eq!(told(deliver(&destination, &submission()).await), ("scope", Some(403), true));
     hubspot.account.fail([Fault::Status(409)]);
     assert!(matches!(deliver(&destination, &submission()).await.verdict, Verdict::Refused { .. }));
     hubspot.account.fail([Fault::Hang]);

@@ -80,6 +80,7 @@ impl Behaviour {
 
 pub struct Puppet {
     pub id: DestinationId,
+    pub account: Option<&'static str>,
     pub calls: Mutex<Vec<(SubmissionId, DeliveryKey, u32)>>,
     pub started: AtomicUsize,
     behaviour: Mutex<Behaviour>,
@@ -94,6 +95,10 @@ impl Puppet {
 impl Destination for Puppet {
     fn id(&self) -> &DestinationId {
         &self.id
+    }
+
+    fn account(&self) -> std::borrow::Cow<'_, str> {
+        self.account.unwrap_or(self.id.as_str()).into()
     }
 
     fn deliver<'a>(&'a self, call: Call<'a>) -> Attempting<'a> {
@@ -172,8 +177,18 @@ impl Home {
     }
 
     pub fn destination(&self, id: &str, behaviour: Behaviour) -> Arc<Puppet> {
+        self.destination_of(None, id, behaviour)
+    }
+
+    pub fn destination_of(
+        &self,
+        account: Option<&'static str>,
+        id: &str,
+        behaviour: Behaviour,
+    ) -> Arc<Puppet> {
         Arc::new(Puppet {
             id: DestinationId::new(id).expect("an id"),
+            account,
             calls: Mutex::default(),
             started: AtomicUsize::new(0),
             behaviour: Mutex::new(behaviour),
@@ -189,7 +204,7 @@ impl Home {
         let worker = Worker::new(self.outbox.clone(), all.collect(), RetryPolicy::default());
         let worker = destinations
             .iter()
-            .fold(worker, |worker, destination| worker.pacing(destination.id().clone(), pace));
+            .fold(worker, |worker, destination| worker.pacing(destination.id().clone(), pace.clone()));
         let (shutdown, stop) = watch::channel(false);
         Working { shutdown, worker: tokio::spawn(worker.run(stop)) }
     }

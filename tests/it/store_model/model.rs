@@ -1,6 +1,6 @@
 //! The state machine of deliveries (reliability notes 2.4) as a pure model: what every store must do, and nothing of how.
 //!
-//! `due(t) → leased(n, until) → delivered | due(t') | dead`, `dead → due` by a replay under the same key or a new one, and a
+//! `due(t) → leased(n, until) → delivered | due(t') | dead | superseded`, `dead → due` by a replay under the same key or a new one, and a
 //! pause under which nothing is claimed. Every transition out of a lease names its number; a stale one changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -91,6 +91,10 @@ impl Model {
         (delivery.state, delivery.due_at_ms) = match settlement.verdict {
             Verdict::Delivered { at_ms } => (DeliveryState::Delivered, at_ms),
             Verdict::Dead { at_ms } => (DeliveryState::Dead, at_ms),
+            Verdict::Superseded { at_ms } => {
+                delivery.attempt -= 1;
+                (DeliveryState::Superseded, at_ms)
+            }
             Verdict::Release { due_at_ms } => {
                 delivery.attempt -= 1;
                 (DeliveryState::Due, due_at_ms)

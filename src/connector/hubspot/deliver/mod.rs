@@ -9,6 +9,7 @@
 mod plan;
 mod verdict;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -221,6 +222,11 @@ fn is_ours(result: &Value, id: &str) -> bool {
 impl Destination for HubSpot {
     fn id(&self) -> &DestinationId {
         &self.settings.id
+    }
+
+    /// HubSpot counts calls by account.
+    fn account(&self) -> Cow<'_, str> {
+        format!("hubspot:{}", self.settings.portal).into()
     }
 
     fn deliver<'a>(&'a self, call: Call<'a>) -> Attempting<'a> {

@@ -12,8 +12,6 @@ use crate::outbox::{Outcome, retry_after};
 const WINDOW_MS: i64 = 10_000;
 /// A day's budget is used up until midnight of the account's time zone, which is not known here.
 const DAY_USED_UP_MS: i64 = 6 * 3_600_000;
-/// Somebody has to mend the token; the configuration is read at the next start.
-const TOKEN_MS: i64 = 15 * 60_000;
 /// Reasons told of one refusal.
 const MAX_TOLD: usize = 5;
 
@@ -25,8 +23,16 @@ pub(super) fn judge(status: StatusCode, headers: &HeaderMap, body: &[u8], plan: 
     match status.as_u16() {
         200..=299 => Outcome::delivered(code),
         400 => refused(code, &body, plan),
-        // A token can be given a scope, or be replaced, within the week that a delivery is tried.
-        401 | 403 => Outcome::retry("token", code, Some(asked.unwrap_or(0).max(TOKEN_MS))),
+        401 => Outcome::reconnect(
+            "token",
+            code,
+            "reconnect HubSpot: it does not accept the token, which is wrong, expired or revoked",
+        ),
+        403 => Outcome::reconnect(
+            "scope",
+            code,
+            "reconnect HubSpot: the token may not submit to forms; give it the scope \"forms\"",
+        ),
         404 => Outcome::refused(
             "unknown_form",
             code,

@@ -4,9 +4,13 @@
 //! Invariant: while it is open no delivery is attempted, so none of those that wait loses an attempt. Only what was begun
 //! since the last change counts, so a late answer from before neither opens nor closes anything.
 
+mod shared;
+
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
+
+pub(super) use self::shared::Kept;
 
 /// When a breaker opens, and for how long (reliability notes 2.9).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,11 +162,17 @@ impl Breaker {
         }
     }
 
-    /// Ends the wait: somebody has mended the destination and wants to know.
-    pub fn probe_now(&mut self, now_ms: i64) {
-        if let State::Open(open) = &mut self.state {
-            open.until_ms = now_ms;
-        }
+    /// Takes over how it is kept in the store, where another node may have opened, probed or closed it. What a probe of
+    /// this node's finds out goes before that.
+    pub fn adopt(&mut self, kept: Option<Open>) {
+        let state = match (&self.state, kept) {
+            (State::Probing(_), _) | (State::Closed { .. }, None) => return,
+            (State::Open(open), Some(kept)) if *open == kept => return,
+            (_, None) => State::closed(),
+            (_, Some(kept)) => State::Open(kept),
+        };
+        self.state = state;
+        self.epoch += 1;
     }
 
     /// Says that an attempt begins, which the permit allowed.
