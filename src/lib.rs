@@ -18,6 +18,7 @@
 //! | [`connector`] | one file per form tool: definition to form | `audit` `client` `crypto` `form` `outbox` `store` |
 //! | [`catalog`] | flows and their versions | `audit` `connector` `flow` `form` `outbox` `store` |
 //! | [`meta`] | what Meta calls besides the endpoint: webhooks | `crypto` `insight` `outbox` `server` `store` |
+//! | [`console`] | what people and programs manage Formgate by: the management API, tokens, roles | `audit` `catalog` `connector` `crypto` `endpoint` `flow` `form` `insight` `outbox` `player` `server` `store` |
 //! | [`player`] | a WhatsApp client that walks a flow against a real endpoint; its cryptography is its own | `client` `flow` `form` |
 //! | [`sandbox`] | the peers of a demo: a webhook inbox, a HubSpot account, SurveyMonkey's responses, a Google form's page | `client` `crypto` `server` |
 //! | [`config`] | the only reader of environment and files | `server` |
@@ -46,6 +47,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod connector;
+pub mod console;
 pub mod crypto;
 pub mod endpoint;
 pub mod flow;

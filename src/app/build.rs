@@ -12,6 +12,7 @@ use crate::catalog::import;
 use crate::catalog::overlay::Overlay;
 use crate::config::{self, Config};
 use crate::connector::Import;
+use crate::console::Workspaces;
 use crate::crypto::{AppSecret, AppSecrets, KeyRing, MacKey, PrivateKey, Purpose, Sealer, Vault};
 use crate::endpoint::{Endpoint, Flow, Flows, TokenPolicy, TokenSignature};
 use crate::flow::compile::{Mode, Settings};
@@ -31,6 +32,8 @@ pub(super) struct Built {
     pub sealer: Sealer,
     /// The key of the audit chain.
     pub chain: Arc<MacKey>,
+    /// The key of hashes that things are found by.
+    pub index: Arc<MacKey>,
     pub outbox: Outbox,
     pub flows: Flows,
     pub documents: Documents,
@@ -51,7 +54,8 @@ pub(super) async fn build(config: &Config) -> Result<Built, Error> {
     let store = Store::open_embedded(&store_options(config))?;
     let vault = Vault::new(sealer.clone(), Purpose::StoredBody);
     let StoreKeys { chain, index } = StoreKeys::open(&store, &sealer, clock.now_ms()).await?;
-    let outbox = Outbox::new(store.clone(), Arc::new(vault), clock.clone()).indexed(index);
+    let outbox =
+        Outbox::new(store.clone(), Arc::new(vault), clock.clone()).indexed(Arc::<MacKey>::clone(&index));
     let metrics = Metrics::new();
 
     let (mut numbers, mut configured) = (HashMap::new(), HashMap::new());
@@ -128,6 +132,7 @@ pub(super) async fn build(config: &Config) -> Result<Built, Error> {
         store,
         sealer,
         chain,
+        index,
         outbox,
         flows,
         documents: Arc::new(documents),
@@ -151,6 +156,13 @@ fn store_options(config: &Config) -> store::Options {
     let mut options = store::Options::new(&config.server.data_dir);
     options.faults.ack_early = config.ack_early;
     options
+}
+
+/// Which workspace each flow and destination is in.
+pub(super) fn workspaces(config: &Config) -> Workspaces {
+    let flows = config.flows.iter().map(|flow| (flow.id.to_string(), flow.workspace.to_string()));
+    let destinations = config.destinations.iter().map(|to| (to.id.to_string(), to.workspace.to_string()));
+    Workspaces { flows: flows.collect(), destinations: destinations.collect() }
 }
 
 /// The ids of the configured destinations.

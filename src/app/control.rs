@@ -5,6 +5,7 @@
 //!
 //! On the socket: one line with the [`Command`] as JSON, then one line per [`Told`].
 
+mod access;
 mod queue;
 
 use std::collections::HashMap;
@@ -22,6 +23,8 @@ use tokio::task::JoinSet;
 
 use super::{Error, Keys, StoreKeys, build, master_keys};
 use crate::config::Config;
+use crate::console::Workspaces;
+use crate::console::access::Tokens;
 use crate::crypto::{KeyRing, MacKey, PrivateKey, Purpose, Sealer, Vault};
 use crate::endpoint::Flows;
 use crate::outbox::{
@@ -31,6 +34,7 @@ use crate::store::{DeliveryState, OpenError, Options, Store};
 
 mod keep;
 
+pub use self::access::Command as AccessCommand;
 pub use self::keep::Command as Keep;
 
 /// The socket's name in the data folder.
@@ -101,6 +105,8 @@ pub enum Command {
     },
     /// What keeps the store safe and clean.
     Keep(Keep),
+    /// Tokens of the management API.
+    Access(AccessCommand),
 }
 
 /// What is answered, line by line.
@@ -138,6 +144,10 @@ pub struct Control {
     pub(super) destinations: Vec<String>,
     /// Keys of the numbers whose keys are files; a number that is missing keeps them in the store.
     pub(super) numbers: HashMap<String, Option<Arc<KeyRing>>>,
+    /// Tokens of the management API.
+    pub(super) tokens: Tokens,
+    /// Who has what.
+    pub(super) workspaces: Workspaces,
     /// Where a rotated key must take effect at once: the running flows, and the number of each.
     pub(super) running: Option<(Flows, HashMap<String, String>)>,
 }
@@ -288,6 +298,7 @@ impl Control {
         let vault = Vault::new(sealer.clone(), Purpose::StoredBody);
         let clock = SystemClock::new();
         let StoreKeys { chain, index } = StoreKeys::open(&store, &sealer, clock.now_ms()).await?;
+        let tokens = Tokens::new(store.clone(), Arc::<MacKey>::clone(&index));
         let outbox = Outbox::new(store.clone(), Arc::new(vault), Arc::new(clock)).indexed(index);
         let mut numbers = HashMap::new();
         for number in &config.numbers {
@@ -298,7 +309,20 @@ impl Control {
         let keys = Keys::new(store.clone(), sealer.clone());
         let data = config.server.data_dir.clone();
         let destinations = build::destination_ids(config);
-        Ok(Control { outbox, store, sealer, chain, data, keys, destinations, numbers, running: None })
+        let workspaces = build::workspaces(config);
+        Ok(Control {
+            outbox,
+            store,
+            sealer,
+            chain,
+            data,
+            keys,
+            destinations,
+            numbers,
+            tokens,
+            workspaces,
+            running: None,
+        })
     }
 
     /// Carries out one command; the last thing told is [`Told::Done`] or [`Told::Failed`].
@@ -397,6 +421,7 @@ impl Control {
             }
             Command::RotateKey { number } => self.rotate(&number, tell).await?,
             Command::Keep(command) => self.keep(command, tell).await?,
+            Command::Access(command) => self.access(command, tell).await?,
         }
         Ok(())
     }

@@ -25,8 +25,11 @@ use self::control::{Control, Socket};
 pub use self::error::Error;
 pub use self::keys::{Keys, StoreKeys, master_keys};
 use self::routes::{Admin, Public};
+use crate::catalog::Catalog;
 use crate::config::{self, Config};
-use crate::crypto::Sealer;
+use crate::console::access::Tokens;
+use crate::console::api::{Api, Resources};
+use crate::crypto::{MacKey, Sealer};
 use crate::endpoint::Flows;
 use crate::meta;
 use crate::outbox::{Outbox, Retention, RetryPolicy, Worker};
@@ -45,6 +48,8 @@ pub struct App {
     pub sealer: Sealer,
     /// The submissions.
     pub outbox: Outbox,
+    /// Tokens of the management API.
+    pub tokens: Tokens,
     store: Store,
     drain: Duration,
     servers: (Server<Public>, Server<Admin>),
@@ -77,9 +82,20 @@ impl App {
             let secrets = built.app_secrets.clone();
             meta::Webhook::new(token, secrets, store, outbox, built.clock.clone(), built.metrics.clone())
         });
+        let tokens = Tokens::new(built.store.clone(), Arc::<MacKey>::clone(&built.index));
+        let api = Api::new(Resources {
+            outbox: built.outbox.clone(),
+            catalog: Catalog::new(built.store.clone()),
+            flows: built.flows.clone(),
+            sealer: built.sealer.clone(),
+            tokens: tokens.clone(),
+            workspaces: build::workspaces(config),
+            clock: built.clock.clone(),
+        });
         let public = Public {
             webhook,
             endpoint: built.endpoint,
+            api,
             store: built.store.clone(),
             max_body_bytes: config.limits.max_body_bytes,
         };
@@ -109,6 +125,8 @@ impl App {
             keys: Keys::new(built.store.clone(), built.sealer.clone()),
             destinations: build::destination_ids(config),
             numbers: built.configured,
+            tokens: tokens.clone(),
+            workspaces: build::workspaces(config),
             running: Some((built.flows.clone(), numbers)),
         };
         let backups = config.backup.as_ref().map(|backup| {
@@ -140,6 +158,7 @@ impl App {
             sealer: built.sealer,
             worker: worker.counting(built.metrics),
             outbox: built.outbox,
+            tokens,
             store: built.store,
             drain: config.server.drain,
             retention,
@@ -149,6 +168,12 @@ impl App {
             alerting,
             backups,
         })
+    }
+
+    /// The store: what is only to be looked at.
+    #[must_use]
+    pub fn store(&self) -> Store {
+        self.store.clone()
     }
 
     /// Serves until `stop` becomes true, then drains: no new connections, requests in flight end, deliveries under way

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::build::Documents;
+use crate::console::api::{self, Api};
 use crate::endpoint::{Endpoint, Flows};
 use crate::meta;
 use crate::outbox::{Clock, Outbox};
@@ -16,10 +17,11 @@ use crate::telemetry::{CONTENT_TYPE, DeliveryState, HoldReason, Metrics};
 /// Where Meta's webhook is.
 const WEBHOOK: &str = "/webhooks/meta";
 
-/// What Meta calls.
+/// What Meta calls, and the programs of those who manage flows.
 pub(super) struct Public {
     pub endpoint: Endpoint,
     pub webhook: Option<meta::Webhook>,
+    pub api: Api,
     pub store: Store,
     pub max_body_bytes: usize,
 }
@@ -33,6 +35,7 @@ impl Handler for Public {
                 Some(webhook) => webhook.answer(&request).await,
                 None => Response::empty(StatusCode::NOT_FOUND),
             },
+            path if path.starts_with(api::ROOT) => self.api.answer(&request).await,
             path => match path.strip_prefix("/flows/").filter(|id| !id.contains('/')) {
                 Some(flow) => self.endpoint.exchange(flow, &request).await,
                 None => Response::empty(StatusCode::NOT_FOUND),
@@ -44,6 +47,7 @@ impl Handler for Public {
         match path {
             WEBHOOK if self.webhook.is_some() => meta::MAX_BODY_BYTES,
             _ if path.starts_with("/flows/") => self.max_body_bytes,
+            _ if path.starts_with(api::ROOT) => api::MAX_BODY_BYTES,
             _ => 0,
         }
     }

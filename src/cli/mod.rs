@@ -8,6 +8,7 @@ macro_rules! say {
     }};
 }
 
+mod api_token;
 mod audit;
 mod compile;
 mod demo;
@@ -58,6 +59,8 @@ enum Command {
     Submissions(submissions::Args),
     /// Where submissions go: look, pause, resume
     Destinations(destinations::Args),
+    /// Tokens of the management API
+    ApiToken(api_token::Args),
     /// What was done, by whom and when
     Audit(audit::Args),
     /// Check, back up and restore what is stored
@@ -113,6 +116,7 @@ pub fn run() -> ExitCode {
         Command::Play(args) => block_on(play::run(args)),
         Command::Submissions(args) => block_on(submissions::run(args)),
         Command::Destinations(args) => block_on(destinations::run(args)),
+        Command::ApiToken(args) => block_on(api_token::run(args)),
         Command::Audit(args) => block_on(audit::run(args)),
         Command::Store(args) => block_on(store::run(args)),
     };

@@ -21,7 +21,7 @@ pub(super) struct Args {
     campaign: Option<String>,
     /// How long it opens the flow, such as 3d or 12h
     #[arg(long, default_value = "3d")]
-    ttl: SignedDurationArg,
+    ttl: DurationArg,
     /// A value of a hidden field, as name=value; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     hidden: Vec<String>,
@@ -31,9 +31,16 @@ pub(super) struct Args {
 
 /// `3d`, `12h`, `30m`.
 #[derive(Debug, Clone, Copy)]
-struct SignedDurationArg(SignedDuration);
+pub(super) struct DurationArg(SignedDuration);
 
-impl std::str::FromStr for SignedDurationArg {
+impl DurationArg {
+    /// The moment that is so far away.
+    pub(super) fn later(self) -> Result<Timestamp, Error> {
+        Timestamp::now().checked_add(self.0).map_err(|error| Error::Input(error.to_string()))
+    }
+}
+
+impl std::str::FromStr for DurationArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -48,7 +55,7 @@ impl std::str::FromStr for SignedDurationArg {
         };
         let minutes =
             number.checked_mul(unit).filter(|minutes| (1..=5_256_000).contains(minutes)).ok_or_else(wrong)?;
-        Ok(SignedDurationArg(SignedDuration::from_mins(minutes)))
+        Ok(DurationArg(SignedDuration::from_mins(minutes)))
     }
 }
 
@@ -67,8 +74,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Error> {
             pair.split_once('=').ok_or_else(|| Error::Input(format!("“{pair}” is not name=value")))?;
         Ok((name.to_owned(), value.to_owned()))
     });
-    let expires =
-        Timestamp::now().checked_add(args.ttl.0).map_err(|error| Error::Input(error.to_string()))?;
+    let expires = args.ttl.later()?;
     let token = Token {
         nonce: rand::random(),
         expires_at_s: u64::try_from(expires.as_second()).ok(),

@@ -12,15 +12,17 @@ use url::Url;
 
 use super::{
     fault::Place,
-    id::DestinationId,
+    id::{DestinationId, WorkspaceId},
     read::{Given, Section},
-    resource::{ID_FIX, default, words},
+    resource::{ID_FIX, default, words, workspace},
 };
 
 /// `[[destination]]`: where submissions go.
 pub struct Destination {
     /// Its name in this configuration.
     pub id: DestinationId,
+    /// Who manages it.
+    pub workspace: WorkspaceId,
     /// Permits http, any port and private addresses.
     pub allow_private_network: bool,
     /// At most so many attempts in a minute.
@@ -134,6 +136,7 @@ const KEYS: [(DestinationKind, &[&str]); 3] = [
 pub(super) fn destination(section: &Section<'_>) -> Option<Destination> {
     let id =
         section.parsed("id", ID_FIX, |text| text.parse::<DestinationId>().map_err(|error| error.to_string()));
+    let workspace = workspace(section);
     let kind = section.choice("kind", DestinationKind::WORDS);
     let allow_private_network = section.boolean("allow_private_network").unwrap_or(false);
     section.require("id", "Give the destination a name, which flows refer to");
@@ -170,6 +173,7 @@ pub(super) fn destination(section: &Section<'_>) -> Option<Destination> {
     section.finish();
     Some(Destination {
         id: id?,
+        workspace: workspace?,
         allow_private_network,
         rate_per_minute,
         rate_burst,

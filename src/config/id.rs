@@ -53,6 +53,10 @@ id!(
     DestinationId
 );
 id!(
+    /// Names a workspace: flows and destinations that the same people manage.
+    WorkspaceId
+);
+id!(
     /// Names a flow; it is served at `/flows/{id}`.
     FlowId
 );

@@ -27,7 +27,7 @@ use std::{
 pub use alert::{Alert, AlertKind, Alerts, Email, MailTls};
 pub use destination::{Destination, DestinationKind, Hubspot, Shape, Target, TypeformWebhook, Webhook};
 pub use fault::{Fault, Faults, Place};
-pub use id::{DestinationId, FlowId, InvalidId, NumberId};
+pub use id::{DestinationId, FlowId, InvalidId, NumberId, WorkspaceId};
 pub use process::{Backup, Limits, Log, Meta, Server, Store, Tls};
 pub use resource::{
     AppSecret, DataApi, Definition, Entry, Flow, Mode, Number, Take, TokenSignature, Tokens, Tool,

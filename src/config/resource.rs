@@ -7,7 +7,7 @@ use toml::de::DeValue;
 
 use super::{
     fault::Place,
-    id::{DestinationId, FlowId, NumberId},
+    id::{DestinationId, FlowId, InvalidId, NumberId, WorkspaceId},
     read::{Given, Section},
 };
 
@@ -154,6 +154,8 @@ pub enum Definition {
 pub struct Flow {
     /// Served at `/flows/{id}`.
     pub id: FlowId,
+    /// Who manages it.
+    pub workspace: WorkspaceId,
     /// What made the definition.
     pub tool: Tool,
     /// Where its definition is.
@@ -291,6 +293,7 @@ fn instant(value: &DeValue<'_>) -> Option<jiff::Timestamp> {
 
 pub(super) fn flow(section: &Section<'_>) -> Option<Flow> {
     let id = section.parsed("id", ID_FIX, |text| text.parse::<FlowId>().map_err(|error| error.to_string()));
+    let workspace = workspace(section);
     let tool = section.choice("tool", Tool::WORDS);
     let definition = definition(section, tool);
     let overlay = section.existing_file("overlay");
@@ -339,6 +342,7 @@ pub(super) fn flow(section: &Section<'_>) -> Option<Flow> {
     section.finish();
     Some(Flow {
         id: id?,
+        workspace: workspace?,
         tool: tool?,
         definition: definition?,
         overlay,
@@ -354,6 +358,14 @@ pub(super) fn flow(section: &Section<'_>) -> Option<Flow> {
         token_signature,
         default_country,
     })
+}
+
+/// The workspace of a flow or destination; without a word on it all are in one.
+pub(super) fn workspace(section: &Section<'_>) -> Option<WorkspaceId> {
+    if section.given("workspace").is_none() {
+        return "default".parse().ok();
+    }
+    section.parsed("workspace", ID_FIX, |text| text.parse().map_err(|error: InvalidId| error.to_string()))
 }
 
 /// A file, or a connection and a form of it.

@@ -210,6 +210,12 @@ impl Outbox {
         Ok(Some(Shown { submission, deliveries: self.deliveries_of(id, &holds).await? }))
     }
 
+    /// Which submission a delivery carries; `None` if there is no such delivery.
+    pub async fn submission_of(&self, key: DeliveryKey) -> Result<Option<SubmissionId>, Error> {
+        let delivery = self.store.delivery(key.to_bytes()).await?;
+        Ok(delivery.map(|delivery| SubmissionId::new(Uuid::from_bytes(delivery.submission))))
+    }
+
     /// How many deliveries each destination has in each state.
     pub async fn depths(&self) -> Result<Vec<QueueDepth>, Error> {
         Ok(self.store.depths().await?)

@@ -39,6 +39,8 @@ pub enum Table {
     Answered,
     /// Keyed hash of a flow token → when it was revoked.
     Revoked,
+    /// Id of a token of the management API → what it may do, and its hash.
+    ApiToken,
     /// Job id → work that was begun and must be ended, also by the next process.
     Job,
 }
@@ -56,6 +58,7 @@ impl Table {
             Self::Secret => 7,
             Self::Setting => 8,
             Self::Definition => 24,
+            Self::ApiToken => 25,
             Self::Pause => 16,
             Self::Breaker => 17,
             Self::Replay => 18,

@@ -88,7 +88,7 @@ fn its_commands_and_their_options_exist() {
     let mut seen = 0;
     for line in written.lines().filter_map(|line| line.trim().strip_prefix("formgate ")) {
         let line = line.split(['#', '&', '>']).next().unwrap_or_default();
-        let groups = ["keys ", "submissions ", "audit ", "store ", "destinations "];
+        let groups = ["keys ", "submissions ", "audit ", "store ", "destinations ", "api-token "];
         let nested = groups.iter().any(|group| line.starts_with(group));
         let command: Vec<&str> = line.split_whitespace().take(if nested { 2 } else { 1 }).collect();
         let output = Command::new(env!("CARGO_BIN_EXE_formgate")).args(&command).arg("--help").output();
