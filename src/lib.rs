@@ -20,7 +20,7 @@
 //! | [`meta`] | what Meta calls besides the endpoint: webhooks | `crypto` `insight` `outbox` `server` `store` |
 //! | [`player`] | a WhatsApp client that walks a flow against a real endpoint; its cryptography is its own | `client` `flow` `form` |
 //! | [`sandbox`] | the peers of a demo: a webhook inbox, a HubSpot account, SurveyMonkey's responses, a Google form's page | `client` `crypto` `server` |
-//! | [`config`] | the only reader of environment and files | `server` |
+//! | [`config`] | the only reader of environment and files | `form` `server` |
 //! | [`app`] | composition root: builds components, route table, owns every long task | everything |
 //! | [`cli`] | one file per command | everything |
 //! | [`telemetry`] | tracing, metrics, field names, redaction | – |

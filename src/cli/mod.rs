@@ -8,6 +8,7 @@ macro_rules! say {
     }};
 }
 
+mod apps_script;
 mod audit;
 mod compile;
 mod demo;
@@ -58,6 +59,8 @@ enum Command {
     Submissions(submissions::Args),
     /// Where submissions go: look, pause, resume
     Destinations(destinations::Args),
+    /// Print the script by which a Google form takes submissions officially, for its owner to paste
+    AppsScript(apps_script::Args),
     /// What was done, by whom and when
     Audit(audit::Args),
     /// Check, back up and restore what is stored
@@ -113,6 +116,7 @@ pub fn run() -> ExitCode {
         Command::Play(args) => block_on(play::run(args)),
         Command::Submissions(args) => block_on(submissions::run(args)),
         Command::Destinations(args) => block_on(destinations::run(args)),
+        Command::AppsScript(args) => apps_script::run(&args),
         Command::Audit(args) => block_on(audit::run(args)),
         Command::Store(args) => block_on(store::run(args)),
     };

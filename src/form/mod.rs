@@ -9,6 +9,7 @@
 mod answer;
 mod check;
 mod condition;
+pub mod mapping;
 mod model;
 mod question;
 mod text;

@@ -37,3 +37,4 @@ mod surveymonkey;
 mod typeform;
 mod typeform_webhook;
 mod validator;
+mod writeback;
