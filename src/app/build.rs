@@ -167,9 +167,14 @@ pub(super) fn workspaces(config: &Config) -> Workspaces {
     Workspaces { flows: flows.collect(), destinations: destinations.collect() }
 }
 
-/// The ids of the configured destinations.
-pub(super) fn destination_ids(config: &Config) -> Vec<String> {
-    config.destinations.iter().map(|destination| destination.id.as_str().to_owned()).collect()
+/// The ids of the configured destinations, each with what it is.
+pub(super) fn destination_ids(config: &Config) -> BTreeMap<String, String> {
+    let told = |destination: &config::Destination| {
+        let kind = destination.target.kind();
+        let what = format!("{}, grade {}", kind.as_str(), destinations::grade(kind));
+        (destination.id.as_str().to_owned(), what)
+    };
+    config.destinations.iter().map(told).collect()
 }
 
 fn pace(configured: &config::Destination) -> Pace {

@@ -8,7 +8,7 @@
 mod access;
 mod queue;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -140,8 +140,8 @@ pub struct Control {
     /// The data folder.
     pub(super) data: PathBuf,
     pub(super) keys: Keys,
-    /// The configured destinations' ids.
-    pub(super) destinations: Vec<String>,
+    /// The configured destinations' ids, each with its kind and grade.
+    pub(super) destinations: BTreeMap<String, String>,
     /// Keys of the numbers whose keys are files; a number that is missing keeps them in the store.
     pub(super) numbers: HashMap<String, Option<Arc<KeyRing>>>,
     /// Tokens of the management API.
@@ -378,6 +378,10 @@ impl Control {
                             attempt.number, attempt.class, attempt.took_ms
                         );
                         say(tell, line).await?;
+                    }
+                    if delivery.may_be_duplicated() {
+                        let line = "  may be duplicated: an attempt got no clear answer, and this destination cannot be asked";
+                        say(tell, line.to_owned()).await?;
                     }
                     if let Some(reason) = &delivery.dead_reason {
                         say(tell, format!("  given up: {reason}")).await?;

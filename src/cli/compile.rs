@@ -109,6 +109,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Error> {
         write(&folder.join("form.json"), &import.form)?;
     }
     say!("{}", report.to_text().trim_end());
+    for (kind, grade) in connector::ways_back(&args.tool) {
+        say!("Back into the tool by kind = \"{kind}\": grade {grade}, {}.", grade.meaning());
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -9,6 +9,7 @@ macro_rules! say {
 }
 
 mod api_token;
+mod apps_script;
 mod audit;
 mod compile;
 mod demo;
@@ -61,6 +62,8 @@ enum Command {
     Destinations(destinations::Args),
     /// Tokens of the management API
     ApiToken(api_token::Args),
+    /// Print the script by which a Google form takes submissions officially, for its owner to paste
+    AppsScript(apps_script::Args),
     /// What was done, by whom and when
     Audit(audit::Args),
     /// Check, back up and restore what is stored
@@ -117,6 +120,7 @@ pub fn run() -> ExitCode {
         Command::Submissions(args) => block_on(submissions::run(args)),
         Command::Destinations(args) => block_on(destinations::run(args)),
         Command::ApiToken(args) => block_on(api_token::run(args)),
+        Command::AppsScript(args) => apps_script::run(&args),
         Command::Audit(args) => block_on(audit::run(args)),
         Command::Store(args) => block_on(store::run(args)),
     };

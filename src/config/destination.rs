@@ -1,5 +1,8 @@
 //! `[[destination]]`: where submissions go.
 
+mod kind;
+mod route;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::num::NonZeroU32;
@@ -7,15 +10,19 @@ use std::time::Duration;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use secrecy::SecretString;
-use toml::de::DeValue;
 use url::Url;
 
-use super::{
-    fault::Place,
-    id::{DestinationId, WorkspaceId},
-    read::{Given, Section},
-    resource::{ID_FIX, default, words, workspace},
+pub use self::kind::{
+    AppsScript, GoogleForm, Hubspot, HubspotCrm, Sheets, SurveyMonkey, Target, TypeformHooks,
+    TypeformWebhook, Webhook,
 };
+use super::{
+    id::{DestinationId, WorkspaceId},
+    read::Section,
+    resource::{ID_FIX, words, workspace},
+};
+use crate::form::Condition;
+use crate::form::mapping::Step;
 
 /// `[[destination]]`: where submissions go.
 pub struct Destination {
@@ -33,72 +40,20 @@ pub struct Destination {
     pub max_attempts: Option<u32>,
     /// The waits between attempts; empty: the usual ones.
     pub retry_schedule: Vec<Duration>,
+    /// Only submissions of which this holds go there.
+    pub when: Option<Condition>,
+    /// How answers are changed on the way, by name.
+    pub mapping: Vec<(String, Step)>,
     /// What it is.
     pub target: Target,
-}
-
-/// What a destination is, with the keys of its kind.
-pub enum Target {
-    /// Any HTTP endpoint that verifies Standard Webhooks.
-    Webhook(Webhook),
-    /// A form in HubSpot.
-    Hubspot(Hubspot),
-    /// An endpoint that expects Typeform's own webhooks.
-    TypeformWebhook(TypeformWebhook),
-}
-
-/// `kind = "typeform-webhook"`. Its URL may itself be a secret and is not shown.
-pub struct TypeformWebhook {
-    /// Where it is.
-    pub url: Url,
-    /// Signs deliveries as Typeform does; any text.
-    pub secret: Option<SecretString>,
-}
-
-/// `kind = "webhook"`. Its URL may itself be a secret and is not shown.
-pub struct Webhook {
-    /// Where it is.
-    pub url: Url,
-    /// Signs deliveries: `whsec_` and Base64.
-    pub secret: SecretString,
-    /// What a delivery looks like.
-    pub shape: Shape,
-    /// Question's key to the name it gets at the destination.
-    pub mapping: Vec<(String, String)>,
-    /// Sent along with every delivery.
-    pub headers: Vec<(String, SecretString)>,
-}
-
-/// `kind = "hubspot"`.
-pub struct Hubspot {
-    /// A private app's or a service key's.
-    pub token: SecretString,
-    /// The account's number.
-    pub portal_id: String,
-    /// The form's guid; none: the one of the flow's form.
-    pub form: Option<String>,
-    /// Where submissions are taken, if not at HubSpot's usual host.
-    pub api_url: Option<Url>,
 }
 
 impl fmt::Debug for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Destination");
-        shown.field("id", &self.id).field("allow_private_network", &self.allow_private_network);
-        match &self.target {
-            Target::Webhook(webhook) => shown
-                .field("kind", &"webhook")
-                .field("host", &webhook.url.host_str())
-                .field("shape", &webhook.shape),
-            Target::Hubspot(hubspot) => shown
-                .field("kind", &"hubspot")
-                .field("portal_id", &hubspot.portal_id)
-                .field("form", &hubspot.form)
-                .field("host", &hubspot.api_url.as_ref().and_then(Url::host_str)),
-            Target::TypeformWebhook(webhook) => {
-                shown.field("kind", &"typeform-webhook").field("host", &webhook.url.host_str())
-            }
-        };
+        shown.field("id", &self.id).field("kind", &self.target.kind().as_str());
+        shown.field("allow_private_network", &self.allow_private_network);
+        self.target.show(&mut shown);
         shown.finish_non_exhaustive()
     }
 }
@@ -110,6 +65,18 @@ words!(
         Webhook = "webhook",
         /// A form in HubSpot.
         Hubspot = "hubspot",
+        /// Contacts and objects in HubSpot.
+        HubspotCrm = "hubspot-crm",
+        /// A survey in SurveyMonkey.
+        Surveymonkey = "surveymonkey",
+        /// A Google form, by a script of its owner.
+        GoogleAppsScript = "google-apps-script",
+        /// A Google form, by its public page.
+        GoogleForms = "google-forms",
+        /// A sheet in Google Sheets.
+        GoogleSheets = "google-sheets",
+        /// The endpoints that a form in Typeform tells.
+        Typeform = "typeform",
         /// An endpoint that expects Typeform's own webhooks.
         TypeformWebhook = "typeform-webhook",
     }
@@ -127,9 +94,15 @@ words!(
 );
 
 /// The keys that belong to some kinds only.
-const KEYS: [(DestinationKind, &[&str]); 3] = [
-    (DestinationKind::Webhook, &["url", "secret", "shape", "mapping", "headers"]),
+const KEYS: [(DestinationKind, &[&str]); 9] = [
+    (DestinationKind::Webhook, &["url", "secret", "shape", "headers"]),
     (DestinationKind::Hubspot, &["token", "portal_id", "form", "api_url"]),
+    (DestinationKind::HubspotCrm, &["token", "api_url", "object", "object_id"]),
+    (DestinationKind::Surveymonkey, &["token", "api_url", "collector"]),
+    (DestinationKind::GoogleAppsScript, &["url", "secret"]),
+    (DestinationKind::GoogleForms, &["url", "unofficial"]),
+    (DestinationKind::GoogleSheets, &["token", "api_url", "spreadsheet", "tab"]),
+    (DestinationKind::Typeform, &["token", "api_url", "secret", "consent"]),
     (DestinationKind::TypeformWebhook, &["url", "secret"]),
 ];
 
@@ -140,7 +113,7 @@ pub(super) fn destination(section: &Section<'_>) -> Option<Destination> {
     let kind = section.choice("kind", DestinationKind::WORDS);
     let allow_private_network = section.boolean("allow_private_network").unwrap_or(false);
     section.require("id", "Give the destination a name, which flows refer to");
-    section.require("kind", "Write kind = \"webhook\", \"hubspot\" or \"typeform-webhook\"");
+    section.require("kind", "Write for example kind = \"webhook\"");
     let own = KEYS.iter().find(|(of, _)| Some(*of) == kind).map_or(&[][..], |(_, keys)| keys);
     let mut told = BTreeSet::new();
     for (other, keys) in KEYS {
@@ -153,14 +126,8 @@ pub(super) fn destination(section: &Section<'_>) -> Option<Destination> {
             }
         }
     }
-    let target = match kind {
-        Some(DestinationKind::Webhook) => webhook(section, allow_private_network).map(Target::Webhook),
-        Some(DestinationKind::Hubspot) => hubspot(section, allow_private_network).map(Target::Hubspot),
-        Some(DestinationKind::TypeformWebhook) => {
-            typeform_webhook(section, allow_private_network).map(Target::TypeformWebhook)
-        }
-        None => None,
-    };
+    let target = kind.and_then(|kind| kind::target(kind, section, allow_private_network));
+    let (when, mapping) = (route::when(section), route::mapping(section));
     let counted = |key, most| section.integer(key, 1..=most).and_then(|count| u32::try_from(count).ok());
     let rate_per_minute = counted("rate_per_minute", 600_000).and_then(NonZeroU32::new);
     let rate_burst = counted("rate_burst", 10_000).and_then(NonZeroU32::new);
@@ -179,6 +146,8 @@ pub(super) fn destination(section: &Section<'_>) -> Option<Destination> {
         rate_burst,
         max_attempts,
         retry_schedule,
+        when,
+        mapping,
         target: target?,
     })
 }
@@ -229,64 +198,6 @@ fn wait(text: &str) -> Option<Duration> {
     (wait <= MAX_SCHEDULE).then_some(wait)
 }
 
-/// The `url` of a kind that has one.
-fn url(section: &Section<'_>, allow_private_network: bool) -> Option<Url> {
-    section.parsed(
-        "url",
-        "Write https://…, or set allow_private_network = true for a peer in your own network",
-        |text| destination_url(text, allow_private_network),
-    )
-}
-
-fn typeform_webhook(section: &Section<'_>, allow_private_network: bool) -> Option<TypeformWebhook> {
-    let url = url(section, allow_private_network);
-    let secret = section.secret("secret");
-    section.require("url", "Write the address that takes Typeform's webhooks");
-    Some(TypeformWebhook { url: url?, secret })
-}
-
-fn webhook(section: &Section<'_>, allow_private_network: bool) -> Option<Webhook> {
-    let url = url(section, allow_private_network);
-    let secret = section.secret("secret");
-    if let Some(secret) = &secret
-        && !is_webhook_secret(secret)
-    {
-        section.fault(
-            "secret",
-            section.place.clone(),
-            "is not a Standard Webhooks secret",
-            "Write whsec_ and the Base64 of 24 to 64 random bytes",
-        );
-    }
-    let shape = default(section, "shape", Shape::WORDS, Shape::Full);
-    let mapping = table(section, "mapping", |_, text, _| Some(text.to_owned()));
-    let headers = table(section, "headers", |name, text, place| header(section, name, text, place));
-    section.require("url", "Write the address that takes submissions");
-    section.require("secret", "Every delivery is signed: write secret = \"env:NAME\"");
-    Some(Webhook { url: url?, secret: secret?, shape, mapping, headers })
-}
-
-fn hubspot(section: &Section<'_>, allow_private_network: bool) -> Option<Hubspot> {
-    let token = section.secret("token");
-    let portal_id =
-        section.parsed("portal_id", "Copy the number from your account's menu in HubSpot", |text| {
-            let digits = (1..=20).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
-            if digits { Ok(text.to_owned()) } else { Err("is not an account's number".to_owned()) }
-        });
-    let form =
-        section.parsed("form", "Copy it from the form's address in HubSpot, or leave it out", |text| {
-            uuid::Uuid::try_parse(text)
-                .map(|guid| guid.hyphenated().to_string())
-                .map_err(|_| "is not a form's guid".to_owned())
-        });
-    let api_url = section.parsed("api_url", "Leave it out, or write https://… of your region", |text| {
-        destination_url(text, allow_private_network)
-    });
-    section.require("token", "Write the token of a service key or private app: token = \"env:NAME\"");
-    section.require("portal_id", "Write the account's number in quotes");
-    Some(Hubspot { token: token?, portal_id: portal_id?, form, api_url })
-}
-
 pub(super) fn destination_url(text: &str, private: bool) -> Result<Url, String> {
     // The reason never quotes the URL: its path or query may be what protects the destination.
     let url = Url::parse(text).map_err(|error| format!("is not a URL: {error}"))?;
@@ -307,45 +218,4 @@ pub(super) fn is_webhook_secret(secret: &SecretString) -> bool {
     let decoded =
         encoded.and_then(|encoded| BASE64_STANDARD.decode(encoded).ok()).map(zeroize::Zeroizing::new);
     decoded.is_some_and(|bytes| (24..=64).contains(&bytes.len()))
-}
-
-fn header(section: &Section<'_>, name: &str, text: &str, place: Place) -> Option<SecretString> {
-    let lower = name.to_ascii_lowercase();
-    let ours =
-        matches!(&*lower, "host" | "content-type" | "content-length" | "connection" | "transfer-encoding")
-            || lower.starts_with("webhook-");
-    let token =
-        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-    if ours || !token {
-        let reason = if ours { "is set by Formgate" } else { "is not a header's name" };
-        section.fault(&format!("headers.{name}"), place, reason, "Remove it");
-        return None;
-    }
-    section.resolve_secret(&format!("headers.{name}"), text, place)
-}
-
-/// A table whose keys are free.
-fn table<T>(
-    section: &Section<'_>,
-    key: &'static str,
-    read: impl Fn(&str, &str, Place) -> Option<T>,
-) -> Vec<(String, T)> {
-    let Some((given, place)) = section.given(key) else { return Vec::new() };
-    let Given::Toml(DeValue::Table(entries)) = given else {
-        section.wrong_kind(key, place, given, "a table in the file: { name = \"value\" }");
-        return Vec::new();
-    };
-    let mut read_entries = Vec::new();
-    for (name, value) in entries.iter() {
-        let (name, place) = (name.get_ref(), section.cx.line(&value.span()));
-        match value.get_ref() {
-            DeValue::String(text) => {
-                read_entries.extend(read(name, text, place).map(|read| (name.to_string(), read)))
-            }
-            other => {
-                section.wrong_kind(&format!("{key}.{name}"), place, Given::Toml(other), "a string in quotes")
-            }
-        }
-    }
-    read_entries
 }

@@ -26,7 +26,10 @@ use std::{
 };
 
 pub use alert::{Alert, AlertKind, Alerts, Email, MailTls};
-pub use destination::{Destination, DestinationKind, Hubspot, Shape, Target, TypeformWebhook, Webhook};
+pub use destination::{
+    AppsScript, Destination, DestinationKind, GoogleForm, Hubspot, HubspotCrm, Shape, Sheets, SurveyMonkey,
+    Target, TypeformHooks, TypeformWebhook, Webhook,
+};
 pub use fault::{Fault, Faults, Place};
 pub use files::Files;
 pub use id::{DestinationId, FlowId, InvalidId, NumberId, WorkspaceId};

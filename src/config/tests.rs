@@ -41,6 +41,10 @@ fn load_sample() -> (Result<Config, Faults>, BTreeSet<String>) {
         ("TYPEFORM_SECRET", "any text"),
         ("SMTP_PASSWORD", "a password"),
         ("META_VERIFY_TOKEN", "any text"),
+        ("TYPEFORM_TOKEN", "tfp_token"),
+        ("SURVEYMONKEY_TOKEN", "token"),
+        ("GOOGLE_TOKEN", "token"),
+        ("SCRIPT_SECRET", "0123456789abcdef01234567"),
     ];
     let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     Config::read(sample(), folder.path(), env)
@@ -68,7 +72,7 @@ fn schema_keys(schema: &Value, prefix: &str, keys: &mut BTreeSet<String>) {
 fn file_keys(value: &Value, prefix: &str, keys: &mut BTreeSet<String>) {
     for (name, value) in value.as_object().into_iter().flatten() {
         let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
-        let free = matches!(key.as_str(), "destination.mapping" | "destination.headers");
+        let free = matches!(key.as_str(), "destination.mapping" | "destination.headers" | "destination.when");
         for value in value.as_array().into_iter().flatten().chain([value]).filter(|_| !free) {
             file_keys(value, &key, keys);
         }
@@ -131,7 +135,7 @@ fn an_example_of_a_default_is_the_default() {
         ((&shown.flows[0], &shown.destinations[0]), (&least.flows[0], &least.destinations[0]));
     let shape = |destination: &Destination| match &destination.target {
         Target::Webhook(webhook) => Some(webhook.shape),
-        Target::Hubspot(_) | Target::TypeformWebhook(_) => None,
+        _ => None,
     };
     assert_eq!((shape(shown.1), shape(least.1)), (Some(Shape::Full), Some(Shape::Full)));
     assert_eq!(shown.1.allow_private_network, least.1.allow_private_network);

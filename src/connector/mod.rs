@@ -2,8 +2,10 @@
 //!
 //! Invariant: bad input is refused or named in a note, never guessed and never a panic.
 
+mod api;
 mod form;
-mod google_forms;
+pub mod google_forms;
+pub mod google_sheets;
 pub mod hubspot;
 mod json;
 pub mod source;
@@ -11,8 +13,10 @@ pub mod surveymonkey;
 mod translate;
 pub mod typeform;
 
+pub use self::api::{Api, Granting, Tokens, Ungranted};
 pub use self::google_forms::PublicForm;
 use crate::form::{Fault, Form};
+use crate::outbox::Grade;
 
 /// A form tool.
 pub trait Connector: Send + Sync {
@@ -88,4 +92,17 @@ pub fn connectors() -> [&'static dyn Connector; 5] {
 /// The connector of a tool.
 pub fn connector(tool: &str) -> Option<&'static dyn Connector> {
     connectors().into_iter().find(|connector| connector.tool() == tool)
+}
+
+/// The kinds of destinations that put a submission of this tool's form back into the tool, the best first.
+pub fn ways_back(tool: &str) -> &'static [(&'static str, Grade)] {
+    match tool {
+        "hubspot" => &[("hubspot", Grade::A), ("hubspot-crm", Grade::C)],
+        "surveymonkey" => &[("surveymonkey", Grade::A)],
+        "google-forms" => {
+            &[("google-apps-script", Grade::A), ("google-forms", Grade::B), ("google-sheets", Grade::C)]
+        }
+        "typeform" => &[("typeform", Grade::C), ("typeform-webhook", Grade::C)],
+        _ => &[],
+    }
 }

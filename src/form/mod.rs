@@ -10,6 +10,7 @@ mod answer;
 mod check;
 mod condition;
 mod file;
+pub mod mapping;
 mod model;
 mod question;
 mod text;

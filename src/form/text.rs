@@ -71,6 +71,15 @@ impl Template {
         })
     }
 
+    /// The text with every recall filled in by `recall`.
+    pub fn fill(&self, mut recall: impl FnMut(&Recall) -> String) -> String {
+        let fill = |part: &Piece| match part {
+            Piece::Literal(literal) => literal.clone(),
+            Piece::Recall(wanted) => recall(wanted),
+        };
+        self.parts.iter().map(fill).collect()
+    }
+
     /// The text with every recall filled in; what is not known yet is left out.
     pub fn render(&self, form: &Form, facts: &Facts<'_>) -> String {
         let mut text = String::new();

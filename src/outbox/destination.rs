@@ -44,11 +44,54 @@ pub enum Verdict {
     },
 }
 
+/// How much a submission becomes what the tool's own form would have made of it. Told before anybody fills it in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Grade {
+    /// The tool's own, official way to submit the form.
+    A,
+    /// The public form, as a browser fills it in.
+    B,
+    /// A record beside the form: a row, a contact, an event to the form's endpoints.
+    C,
+    /// A message to an endpoint of one's own.
+    D,
+}
+
+impl Grade {
+    /// What it means, in words for the form's owner.
+    #[must_use]
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::A => "a submission in the tool, by its official way",
+            Self::B => "a submission in the tool, by its public form: unofficial",
+            Self::C => "a record beside the form; the tool's own results do not have it",
+            Self::D => "a message to an endpoint of your own",
+        }
+    }
+}
+
+impl std::fmt::Display for Grade {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{self:?}")
+    }
+}
+
+/// The class of a delivery that is there now, and may have been there before: the destination cannot be asked.
+pub(super) const MAYBE_TWICE: &str = "maybe_twice";
+/// The class of a delivery that the destination's condition keeps back.
+pub(super) const SKIPPED: &str = "skipped";
+
 impl Outcome {
     /// Delivered with this status.
     #[must_use]
     pub fn delivered(status: Option<u16>) -> Self {
         Self { verdict: Verdict::Delivered, class: "delivered", status }
+    }
+
+    /// Delivered, by a destination that cannot tell whether an attempt before this one had delivered it already.
+    #[must_use]
+    pub fn delivered_maybe_twice(status: Option<u16>) -> Self {
+        Self { class: MAYBE_TWICE, ..Self::delivered(status) }
     }
 
     /// To be tried again.
@@ -86,8 +129,9 @@ pub struct Call<'a> {
     pub key: DeliveryKey,
     /// Which attempt this is; the first is 1.
     pub attempt: u32,
-    /// Whether an attempt before this one, one before a replay included, may have reached the destination. One that knows
-    /// no idempotency key looks for the submission then.
+    /// Whether an attempt before this one, one before a replay included, may have reached the destination and done its
+    /// work: it got no answer, or one that leaves it open. A destination that knows no idempotency key looks for the
+    /// submission then.
     pub sent_before: bool,
     /// When the attempt must be over.
     pub deadline: Instant,
@@ -105,6 +149,11 @@ pub trait Destination: Send + Sync {
     /// in it.
     fn account(&self) -> Cow<'_, str> {
         Cow::Borrowed(self.id().as_str())
+    }
+
+    /// How much its tool makes of a submission.
+    fn grade(&self) -> Grade {
+        Grade::D
     }
 
     /// Attempts a delivery. The future may be dropped at the deadline; a panic counts as a crash of this delivery and

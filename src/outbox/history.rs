@@ -20,6 +20,29 @@ pub struct Attempt {
     pub status: Option<u16>,
 }
 
+/// Ends of attempts that did not reach the point where something is sent, or were told that nothing was done.
+const CLEAN: [&str; 12] = [
+    "url",
+    "plain_http",
+    "port",
+    "address_refused",
+    "header",
+    "resolve",
+    "connect",
+    "tls",
+    "look",
+    "search",
+    "mapping",
+    "skipped",
+];
+
+impl Attempt {
+    fn is_unclear(&self) -> bool {
+        let is_answered = self.status.is_some_and(|status| status < 500);
+        !is_answered && !CLEAN.contains(&self.class.as_str()) || self.class == "delivered"
+    }
+}
+
 /// What the store keeps for the outbox beside a delivery.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
@@ -37,6 +60,15 @@ impl History {
         self.attempts.push(attempt);
         let surplus = self.attempts.len().saturating_sub(MAX_ATTEMPTS_KEPT);
         self.attempts.drain(..surplus);
+    }
+
+    /// Whether one of the attempts may have delivered without our hearing of it: the request may have left, and no answer
+    /// says that nothing was done. `before` is how many attempts there were; one that is not kept may have been any.
+    pub(super) fn is_unclear(&self, before: u32) -> bool {
+        let kept = u32::try_from(self.attempts.len()).unwrap_or(u32::MAX);
+        before > kept
+            || self.attempts.len() >= MAX_ATTEMPTS_KEPT
+            || self.attempts.iter().any(Attempt::is_unclear)
     }
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {
@@ -63,6 +95,31 @@ mod tests {
         assert_eq!(history.attempts.len(), 20);
         assert_eq!(history.attempts.first().map(|attempt| attempt.number), Some(31));
         assert_eq!(History::from_bytes(&history.to_bytes()), history);
+    }
+
+    #[test]
+    fn an_attempt_is_unclear_unless_it_is_known_that_nothing_was_done() {
+        let history = |class: &str, status| {
+            let mut history = History::default();
+            history.push(Attempt { number: 1, at_ms: 0, took_ms: 1, class: class.into(), status });
+            history
+        };
+        for (class, status) in
+            [("connect", None), ("look", Some(503)), ("status", Some(429)), ("rate", Some(403))]
+        {
+            assert!(!history(class, status).is_unclear(1), "{class}");
+        }
+        for (class, status) in [
+            ("exchange", None),
+            ("deadline", None),
+            ("panic", None),
+            ("status", Some(500)),
+            ("delivered", Some(200)),
+        ] {
+            assert!(history(class, status).is_unclear(1), "{class}");
+        }
+        assert!(!History::default().is_unclear(0));
+        assert!(History::default().is_unclear(1), "what is not kept may have been any");
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod query;
 mod replay;
 mod retention;
 mod retry;
+mod route;
 mod share;
 mod submission;
 mod webhook;
@@ -36,7 +37,7 @@ use crate::store::{self, Batch, Expectation, Mac, NewDelivery, Put, Store, Table
 
 pub use self::breaker::{BreakerPolicy, Open};
 pub use self::clock::{Clock, Sleep, SystemClock};
-pub use self::destination::{Attempting, Call, Destination, Outcome, Verdict};
+pub use self::destination::{Attempting, Call, Destination, Grade, Outcome, Verdict};
 pub use self::file::{
     Download, Files, LinkError, Refusal, Settings as FileSettings, file_text, files_context,
 };
@@ -48,6 +49,7 @@ pub use self::query::{Cursor, DeliveryView, Export, Filter, InvalidCursor, Liste
 pub use self::replay::{Replay, ReplayFilter};
 pub use self::retention::{Retention, Swept};
 pub use self::retry::{Decision, RetryPolicy};
+pub use self::route::{Routed, Unmapped, mapped};
 pub use self::submission::{Answer, Contact, Form, Submission};
 pub use self::webhook::{Field, LeadFields, Shape, SignWebhook, Webhook, retry_after, slug};
 pub use self::witness::Witnessed;

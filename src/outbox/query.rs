@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::destination::MAYBE_TWICE;
 use super::history::{Attempt, History};
 use super::hold::Holds;
 use super::ids::{DeliveryKey, SubmissionId};
@@ -133,6 +134,15 @@ pub struct DeliveryView {
     pub attempts: Vec<Attempt>,
     /// Why it is dead.
     pub dead_reason: Option<String>,
+}
+
+impl DeliveryView {
+    /// Whether the destination may have it twice: an attempt got no clear answer, the next one was taken, and the
+    /// destination cannot be asked.
+    #[must_use]
+    pub fn may_be_duplicated(&self) -> bool {
+        self.attempts.iter().any(|attempt| attempt.class == MAYBE_TWICE)
+    }
 }
 
 impl From<Delivery> for DeliveryView {

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -55,6 +56,32 @@ pub struct Submission {
     pub ending: Option<String>,
     /// The answers, in the order asked.
     pub answers: Vec<Answer>,
+}
+
+impl Submission {
+    /// What tells where it is from, by the names that places for it in the tools have: `wa_submission_id` and the like.
+    #[must_use]
+    pub fn facts(&self) -> Vec<(String, String)> {
+        let at = |at_ms| Timestamp::from_millisecond(at_ms).map(|at| format!("{at:.3}")).unwrap_or_default();
+        let fact = |name: &str, value: String| (format!("wa_{name}"), value);
+        let mut facts = vec![
+            fact("submission_id", self.id.to_string()),
+            fact("flow_id", self.flow_id.clone()),
+            fact("flow_version", self.flow_version.to_string()),
+            fact("started_at", at(self.started_at_ms)),
+            fact("completed_at", at(self.completed_at_ms)),
+            fact("locale", self.locale.clone()),
+        ];
+        let phone = self.contact.as_ref().and_then(|contact| contact.phone.clone());
+        facts.extend(phone.map(|phone| fact("phone", phone)));
+        for (name, value) in &self.source {
+            let told = fact(name, value.clone());
+            if facts.iter().all(|(known, _)| *known != told.0) {
+                facts.push(told);
+            }
+        }
+        facts
+    }
 }
 
 /// The form behind a flow.

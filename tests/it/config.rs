@@ -9,6 +9,7 @@ use std::{
 use formgate::config::{
     AlertKind, Config, DataApi, Definition, Faults, MasterKey, Mode, Place, Shape, Take, Target, Tool,
 };
+use formgate::form::mapping::Step;
 use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
@@ -92,7 +93,10 @@ fn a_whole_configuration_is_read_with_paths_from_its_own_folder() {
     assert_eq!(number.private_keys[0].expose_secret(), "pem text", "without its last newline");
     let Target::Webhook(webhook) = &config.destinations[0].target else { panic!("a webhook") };
     assert_eq!(webhook.shape, Shape::Flat);
-    assert_eq!(webhook.mapping, [("first_name".to_owned(), "FirstName".to_owned())]);
+    assert_eq!(
+        config.destinations[0].mapping,
+        [("first_name".to_owned(), Step::Rename("FirstName".to_owned()))]
+    );
     let flow = &config.flows[0];
     assert_eq!((flow.tool, flow.data_api, flow.mode), (Tool::Typeform, DataApi::V4, Mode::Grouped));
     assert_eq!(flow.definition, Definition::File(folder.0.path().join("contact.json")));

@@ -39,3 +39,4 @@ mod surveymonkey;
 mod typeform;
 mod typeform_webhook;
 mod validator;
+mod writeback;

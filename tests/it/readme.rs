@@ -52,13 +52,15 @@ fn its_form_and_its_configuration_are_read() {
     };
     write("forms/contact.json", &form);
     write("keys/shop.pem", PrivateKey::generate().private_pem().expose_secret());
-    let [tour, destination, hubspot, typeform, alert] = blocks("toml").try_into().expect("five parts");
+    let [tour, destination, hubspot, typeform, others, alert] = blocks("toml").try_into().expect("six parts");
     let environment = || {
         [
             ("META_APP_SECRET", "secret"),
             ("CRM_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
             ("HUBSPOT_TOKEN", "pat-token"),
             ("TYPEFORM_SECRET", "any text"),
+            ("SURVEYMONKEY_TOKEN", "token"),
+            ("GOOGLE_TOKEN", "token"),
             ("OPS_HOOK", "https://hooks.example.com/ops"),
             ("SMTP_PASSWORD", "a password"),
         ]
@@ -69,6 +71,7 @@ fn its_form_and_its_configuration_are_read() {
         tour.clone(),
         format!("{tour}\n{alert}"),
         format!("{tour}\ndeliver_to = [\"crm\"]\n{destination}"),
+        format!("{tour}\ndeliver_to = [\"survey\", \"sheet\", \"contacts\"]\n{others}"),
         format!(
             "{tour}\ndeliver_to = [\"crm\", \"hubspot\", \"typeform\"]\n{destination}\n{hubspot}\n{typeform}"
         ),

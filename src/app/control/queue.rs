@@ -16,11 +16,11 @@ impl Control {
         let views = self.outbox.destinations().await.map_err(|error| error.to_string())?;
         let now_ms = SystemClock::new().now_ms();
         let known: BTreeSet<&str> = views.iter().map(|view| view.id.as_str()).collect();
-        let unused = self.destinations.iter().filter(|id| !known.contains(id.as_str()));
-        let unused = unused.map(|id| format!("{id}  active  nothing was sent yet"));
+        let unused = self.destinations.iter().filter(|(id, _)| !known.contains(id.as_str()));
+        let unused = unused.map(|(id, what)| format!("{id}  active  nothing was sent yet  ({what})"));
         let mut lines: Vec<String> = unused.collect();
         for view in &views {
-            let configured = self.destinations.contains(&view.id);
+            let configured = self.destinations.get(&view.id).map(String::as_str);
             lines.push(line_of(view, configured, now_ms));
         }
         lines.sort_unstable();
@@ -53,7 +53,7 @@ impl Control {
 
     /// A misspelt id must not look as if something was done.
     async fn know(&self, id: &DestinationId) -> Result<(), String> {
-        if self.destinations.iter().any(|known| known == id.as_str()) {
+        if self.destinations.contains_key(id.as_str()) {
             return Ok(());
         }
         let views = self.outbox.destinations().await.map_err(|error| error.to_string())?;
@@ -128,7 +128,7 @@ impl Control {
     }
 }
 
-fn line_of(view: &DestinationView, configured: bool, now_ms: i64) -> String {
+fn line_of(view: &DestinationView, configured: Option<&str>, now_ms: i64) -> String {
     let at = |at_ms: i64| jiff::Timestamp::from_millisecond(at_ms).unwrap_or_default();
     let mut state = Vec::new();
     if let Some(paused) = &view.hold.paused {
@@ -142,18 +142,19 @@ fn line_of(view: &DestinationView, configured: bool, now_ms: i64) -> String {
     if state.is_empty() {
         state.push("active".to_owned());
     }
-    if !configured {
+    if configured.is_none() {
         state.push("not in the configuration: nothing is sent".to_owned());
     }
     let depth = &view.depth;
     format!(
-        "{}  {}  due {}, parked {}, in flight {}, delivered {}, dead {}",
+        "{}  {}  due {}, parked {}, in flight {}, delivered {}, dead {}{}",
         view.id,
         state.join("; "),
         depth.due,
         view.parked,
         depth.in_flight,
         depth.delivered,
-        depth.dead
+        depth.dead,
+        configured.map(|what| format!("  ({what})")).unwrap_or_default()
     )
 }

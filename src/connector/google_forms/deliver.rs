@@ -14,7 +14,7 @@ use super::page;
 use super::source::Source;
 use crate::client::header::{CONTENT_TYPE, HeaderValue, LOCATION};
 use crate::client::{AddressPolicy, Client, Error, Method, Request, Response, StatusCode};
-use crate::outbox::{Attempting, Call, Destination, DestinationId, Outcome};
+use crate::outbox::{Attempting, Call, Destination, DestinationId, Grade, Outcome, Verdict};
 
 /// Pages of long forms are large.
 const MAX_PAGE_BYTES: usize = 4 * 1024 * 1024;
@@ -48,6 +48,10 @@ impl Destination for PublicForm {
         &self.id
     }
 
+    fn grade(&self) -> Grade {
+        Grade::B
+    }
+
     fn deliver<'a>(&'a self, call: Call<'a>) -> Attempting<'a> {
         Box::pin(async move { self.respond(call).await.unwrap_or_else(|outcome| outcome) })
     }
@@ -63,7 +67,12 @@ impl PublicForm {
         let Some(path) = path else {
             return Err(Outcome::refused("address", None, "the form's address must end in /viewform"));
         };
-        let shown = self.call(Request::new(Method::GET, url.clone(), "", call.deadline)).await?;
+        let looked = self.call(Request::new(Method::GET, url.clone(), "", call.deadline)).await;
+        // Nothing was sent yet, so nothing is unclear.
+        let shown = looked.map_err(|outcome| match outcome.verdict {
+            Verdict::Retry { .. } => Outcome { class: "look", ..outcome },
+            _ => outcome,
+        })?;
         let (source, html) = questions(&shown)?;
         let fbzx = FBZX.captures(&html).and_then(|found| found.get(1)).map(|found| found.as_str());
         let body = body(&source, fbzx, &call.submission.answers).map_err(|why| {
@@ -73,7 +82,11 @@ impl PublicForm {
         let mut request = Request::new(Method::POST, url, body, call.deadline);
         request.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         let answered = self.call(request).await?;
-        Ok(outcome(&answered, source.confirmation.as_deref()))
+        let ended = outcome(&answered, source.confirmation.as_deref());
+        if call.sent_before && ended.verdict == Verdict::Delivered {
+            return Ok(Outcome::delivered_maybe_twice(ended.status));
+        }
+        Ok(ended)
     }
 
     async fn call(&self, mut request: Request) -> Result<Response, Outcome> {

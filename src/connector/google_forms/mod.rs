@@ -15,12 +15,15 @@ mod entries;
 mod kinds;
 mod navigation;
 mod page;
+pub mod script;
 mod source;
+mod webapp;
 
 use serde_json::Value;
 
 use self::build::Builder;
 pub use self::deliver::PublicForm;
+pub use self::webapp::WebApp;
 use super::json::list;
 use super::{Connector, Import, ImportError};
 use crate::form::Template;
@@ -112,6 +115,17 @@ fn recognise_page(json: &Value) -> Result<(), ImportError> {
             "this is not the data of a Google form's public page: give FB_PUBLIC_LOAD_DATA_ of a page that shows the questions, or the answer of GET /v1/forms/{formId}",
         )),
     }
+}
+
+/// Where the form's public page is, if the definition says so.
+///
+/// # Errors
+/// [`ImportError`], as when the form is imported.
+pub fn public_page(definition: &[u8]) -> Result<Option<String>, ImportError> {
+    let json = parse(definition)?;
+    let told = json.get("responderUri").and_then(Value::as_str).map(str::to_owned);
+    let path = json.get(14).and_then(Value::as_str).filter(|path| path.starts_with("e/"));
+    Ok(told.or_else(|| path.map(|path| format!("https://docs.google.com/forms/d/{path}/viewform"))))
 }
 
 /// A text as it stands: what would be read as a recall of an answer is meant to the letter.

@@ -8,6 +8,7 @@
 //! and where HubSpot would require it the form cannot be published.
 
 mod consent;
+pub mod crm;
 mod deliver;
 mod fields;
 mod html;

@@ -5,20 +5,23 @@
 //! Nothing here ever changes or deletes a response.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 
 use jiff::Timestamp;
-use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
-use url::Url;
 
 use super::address::Survey;
 use super::encode;
-use crate::client::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
-use crate::client::{AddressPolicy, Client, Error, Method, Request, Response, StatusCode};
-use crate::outbox::{Attempting, Call, Destination, DestinationId, Outcome, Submission};
+use crate::client::header::{HeaderMap, RETRY_AFTER};
+use crate::client::{Method, Response, StatusCode};
+use crate::connector::api::{Api, Asked};
+use crate::outbox::{Attempting, Call, Destination, DestinationId, Grade, Outcome, Submission};
 
+/// Where the API of accounts in the United States is; others are at `https://api.eu.surveymonkey.com` and
+/// `https://api.surveymonkey.ca`.
+pub const API: &str = "https://api.surveymonkey.com";
 /// Found responses that are looked at; the custom value is unique, so one is the rule.
 const MAX_FOUND: usize = 5;
 /// The longest wait a rate limit may ask for: the day that its largest window has.
@@ -28,19 +31,15 @@ const MAX_RESET_S: i64 = 86_400;
 pub struct Responses {
     /// Its configured name.
     pub id: DestinationId,
-    /// Where the account's API is: `https://api.surveymonkey.com`, `https://api.eu.surveymonkey.com` or
-    /// `https://api.surveymonkey.ca`.
-    pub api_url: Url,
-    /// An access token with the scopes `responses_write` and `responses_read`.
-    pub token: SecretString,
-    /// The collector that takes the responses; an open one of type web link.
-    pub collector: String,
-    /// The survey.
-    pub survey: Survey,
-    /// Whether the API may be in a private network, as a sandbox is.
-    pub policy: AddressPolicy,
-    /// By which client.
-    pub client: Client,
+    /// The account's API, with a token of the scopes `responses_write` and `responses_read`, and without a collector
+    /// `collectors_read` and `collectors_write` as well.
+    pub api: Api,
+    /// The collector that takes the responses, an open one of type web link; `None`: one is found or made.
+    pub collector: Option<String>,
+    /// The surveys, by flow.
+    pub surveys: BTreeMap<String, Survey>,
+    /// The collectors that were found, by survey.
+    pub found: Mutex<BTreeMap<String, String>>,
 }
 
 impl std::fmt::Debug for Responses {
@@ -54,60 +53,75 @@ impl Destination for Responses {
         &self.id
     }
 
-    /// SurveyMonkey counts calls by account, which a token belongs to; its name here tells nobody the token.
     fn account(&self) -> Cow<'_, str> {
-        let hash = Sha256::digest(self.token.expose_secret().as_bytes());
-        let name: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        format!("surveymonkey:{name}").into()
+        Cow::Borrowed(&self.api.account)
+    }
+
+    fn grade(&self) -> Grade {
+        Grade::A
     }
 
     fn deliver<'a>(&'a self, call: Call<'a>) -> Attempting<'a> {
-        Box::pin(self.write(call))
+        Box::pin(async move { self.write(call).await.unwrap_or_else(|outcome| outcome) })
     }
 }
 
 /// What a call is for, so that what is wrong with it can be said.
 #[derive(Clone, Copy, PartialEq)]
-enum Doing {
+pub(super) enum Doing {
+    /// For a response that was sent before.
     Looking,
     Creating,
+    /// For the survey's collectors.
+    Listing,
+    /// Of a collector.
+    Making,
 }
 
 impl Responses {
-    async fn write(&self, call: Call<'_>) -> Outcome {
-        let body = match encode::response(&self.survey, call.submission) {
-            Ok(body) => body,
-            Err(reason) => return Outcome::refused("content", None, reason),
-        };
-        if call.sent_before {
-            match self.is_there(call.submission, call.deadline).await {
-                Ok(true) => return Outcome::delivered(None),
-                Ok(false) => {}
-                Err(outcome) => return outcome,
-            }
+    async fn write(&self, call: Call<'_>) -> Result<Outcome, Outcome> {
+        let survey = self.surveys.get(&call.submission.flow_id).ok_or_else(|| {
+            Outcome::refused("content", None, "the flow of this submission has no survey; mend deliver_to")
+        })?;
+        let body = encode::response(survey, call.submission)
+            .map_err(|reason| Outcome::refused("content", None, reason))?;
+        let collector = self.collector(survey, call.deadline).await?;
+        if call.sent_before && self.is_there(survey, &collector, call.submission, call.deadline).await? {
+            return Ok(Outcome::delivered(None));
         }
-        let body = body.to_string().into_bytes();
-        match self.call(Method::POST, &["responses"], &[], body, call.deadline).await {
-            Ok(response) if matches!(response.status, StatusCode::OK | StatusCode::CREATED) => {
-                Outcome::delivered(Some(response.status.as_u16()))
-            }
-            Ok(response) => self.judge(&response, Doing::Creating),
-            Err(outcome) => outcome,
+        let path = ["v3", "collectors", &collector, "responses"];
+        let response = self.api.call(Asked::send(Method::POST, &path, &body, call.deadline)).await?;
+        if matches!(response.status, StatusCode::OK | StatusCode::CREATED) {
+            return Ok(Outcome::delivered(Some(response.status.as_u16())));
         }
+        let outcome = self.judge(survey, &response, Doing::Creating);
+        if outcome.class == "collector" {
+            // The next attempt, after a replay, finds one that is open.
+            self.forget(survey);
+        }
+        Err(outcome)
     }
 
     /// Whether an earlier attempt has made the response.
-    async fn is_there(&self, submission: &Submission, deadline: Instant) -> Result<bool, Outcome> {
+    async fn is_there(
+        &self,
+        survey: &Survey,
+        collector: &str,
+        submission: &Submission,
+        deadline: Instant,
+    ) -> Result<bool, Outcome> {
         let wanted = encode::custom_value(submission);
         let query = [("custom", wanted.as_str()), ("per_page", "5")];
-        let found = self.get(&["responses"], &query, deadline).await?;
+        let path = ["v3", "collectors", collector, "responses"];
+        let found = self.get(survey, Doing::Looking, &path, &query, deadline).await?;
         let Some(found) = found.get("data").and_then(Value::as_array) else {
-            return Err(Outcome::retry("answer", Some(200), None));
+            return Err(Outcome::retry("look", Some(200), None));
         };
         for response in found.iter().take(MAX_FOUND) {
             let Some(id) = response.get("id").and_then(Value::as_str) else { continue };
             // The list names ids only; that the filter was understood shows in the response itself.
-            let response = match self.get(&["responses", id], &[], deadline).await {
+            let path = ["v3", "collectors", collector, "responses", id];
+            let response = match self.get(survey, Doing::Looking, &path, &[], deadline).await {
                 Ok(response) => response,
                 // Somebody deleted it meanwhile.
                 Err(outcome) if outcome.status == Some(StatusCode::NOT_FOUND.as_u16()) => continue,
@@ -120,43 +134,23 @@ impl Responses {
         Ok(false)
     }
 
-    async fn get(&self, path: &[&str], query: &[(&str, &str)], deadline: Instant) -> Result<Value, Outcome> {
-        let response = self.call(Method::GET, path, query, Vec::new(), deadline).await?;
-        if response.status != StatusCode::OK {
-            return Err(self.judge(&response, Doing::Looking));
-        }
-        serde_json::from_slice(&response.body).map_err(|_| Outcome::retry("answer", Some(200), None))
-    }
-
-    async fn call(
+    pub(super) async fn get(
         &self,
-        method: Method,
+        survey: &Survey,
+        doing: Doing,
         path: &[&str],
         query: &[(&str, &str)],
-        body: Vec<u8>,
         deadline: Instant,
-    ) -> Result<Response, Outcome> {
-        let mut url = self.api_url.clone();
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(["v3", "collectors", &self.collector]).extend(path);
+    ) -> Result<Value, Outcome> {
+        let response = self.api.call(Asked::get(path, query, deadline)).await?;
+        if response.status != StatusCode::OK {
+            return Err(self.judge(survey, &response, doing));
         }
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
-        }
-        let mut request = Request::new(method, url, body, deadline);
-        request.policy = self.policy;
-        // A response found again is told whole; long texts have to fit.
-        request.max_response_bytes = 1024 * 1024;
-        let bearer = format!("Bearer {}", self.token.expose_secret());
-        let Ok(mut bearer) = HeaderValue::from_str(&bearer) else { return Err(failed(&Error::Header)) };
-        bearer.set_sensitive(true);
-        request.headers.insert(AUTHORIZATION, bearer);
-        request.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        self.client.request(request).await.map_err(|error| failed(&error))
+        serde_json::from_slice(&response.body).map_err(|_| Outcome::retry("look", Some(200), None))
     }
 
     /// What an answer other than success means (SurveyMonkey API, "Error codes").
-    fn judge(&self, response: &Response, doing: Doing) -> Outcome {
+    pub(super) fn judge(&self, survey: &Survey, response: &Response, doing: Doing) -> Outcome {
         let status = Some(response.status.as_u16());
         let error = serde_json::from_slice::<Value>(&response.body).unwrap_or_default();
         let code = error.pointer("/error/id").and_then(|id| match id {
@@ -164,21 +158,31 @@ impl Responses {
             id => id.as_u64().and_then(|id| u32::try_from(id).ok()),
         });
         let refused = |class: &'static str, reason: &str| Outcome::refused(class, status, reason);
+        // Wrong for every submission until somebody mends the account: they wait, and lose no attempt.
+        let held = |class: &'static str, reason: &str| Outcome::hold(class, status, reason);
+        let reconnect = |class: &'static str, reason: &str| Outcome::reconnect(class, status, reason);
+        let class = if doing == Doing::Creating { "status" } else { "look" };
         match (code, response.status) {
             (Some(1040), _) | (_, StatusCode::TOO_MANY_REQUESTS) => {
                 Outcome::retry("rate_limit", status, rate_limit(&response.headers))
             }
             (_, known) if known.is_server_error() => {
-                Outcome::retry("status", status, rate_limit(&response.headers))
+                Outcome::retry(class, status, rate_limit(&response.headers))
             }
-            (_, StatusCode::REQUEST_TIMEOUT) => Outcome::retry("status", status, None),
-            (Some(1010..=1013), _) | (_, StatusCode::UNAUTHORIZED) => refused(
-                "auth",
-                "SurveyMonkey does not accept the access token: it is wrong, expired or revoked; set a new one, then replay",
+            (_, StatusCode::REQUEST_TIMEOUT) => Outcome::retry(class, status, None),
+            (Some(1010..=1013), _) | (_, StatusCode::UNAUTHORIZED) => reconnect(
+                "token",
+                "SurveyMonkey does not accept the access token: it is wrong, expired or revoked; set a new one, then resume",
             ),
-            (Some(1014), _) => refused(
+            (Some(1014), _) => reconnect(
                 "scope",
                 match doing {
+                    Doing::Listing => {
+                        "the access token may not find the survey's collectors: grant the scope “View Collectors” (collectors_read), or name one in “collector”"
+                    }
+                    Doing::Making => {
+                        "the survey has no open web link and the access token may not make one: grant the scope “Create/Modify Collectors” (collectors_write), or name one in “collector”"
+                    }
                     Doing::Creating => {
                         "the access token may not create responses: it lacks the scope “Create/Modify Responses” (responses_write)"
                     }
@@ -187,19 +191,22 @@ impl Responses {
                     }
                 },
             ),
-            (Some(1015), _) => refused(
+            (Some(1015), _) => held(
                 "plan",
                 "the SurveyMonkey account's plan does not include writing responses by API; it takes a paid plan that does",
             ),
             (Some(1017), _) => {
-                refused("quota", "the SurveyMonkey account has reached the responses or calls of its plan")
+                held("quota", "the SurveyMonkey account has reached the responses or calls of its plan")
             }
-            (Some(1018), _) => refused(
+            (Some(1018), _) => held(
                 "region",
                 "the SurveyMonkey account is in another region: set api_url to https://api.surveymonkey.com, https://api.eu.surveymonkey.com or https://api.surveymonkey.ca",
             ),
             (_, StatusCode::FORBIDDEN) => {
-                refused("forbidden", "the account of the access token has no access to this collector")
+                held("forbidden", "the account of the access token has no access to this survey or collector")
+            }
+            (_, StatusCode::NOT_FOUND | StatusCode::GONE) if doing == Doing::Listing => {
+                held("survey", "SurveyMonkey has no such survey in the account of the access token")
             }
             (_, StatusCode::NOT_FOUND | StatusCode::GONE) => refused(
                 "collector",
@@ -212,44 +219,38 @@ impl Responses {
             (_, StatusCode::PAYLOAD_TOO_LARGE) => {
                 refused("content", "the response is too large for SurveyMonkey")
             }
-            (_, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY) => self.content(status, &error),
-            // A redirect or an unknown refusal comes from something between us.
-            _ => Outcome::retry("status", status, None),
-        }
-    }
-
-    /// The content was refused. SurveyMonkey's own words may quote an answer, so only the questions that they name are told.
-    fn content(&self, status: Option<u16>, error: &Value) -> Outcome {
-        let message = error.pointer("/error/message").and_then(Value::as_str).unwrap_or_default();
-        let numbers: Vec<&str> = message.split(|c: char| !c.is_ascii_digit()).collect();
-        let mut named: Vec<String> = Vec::new();
-        for address in self.survey.addresses.values() {
-            let name = format!("{} (“{}”)", address.question, address.heading);
-            if numbers.contains(&address.question.as_str()) && !named.contains(&name) {
-                named.push(name);
+            (_, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY) => {
+                content(survey, status, &error)
             }
+            // A redirect or an unknown refusal comes from something between us.
+            _ => Outcome::retry(class, status, None),
         }
-        let which = if named.is_empty() {
-            "it does not say which question".to_owned()
-        } else {
-            format!("it names question {}", named.join(", "))
-        };
-        Outcome::refused(
-            "content",
-            status,
-            format!(
-                "SurveyMonkey refused the response; {which}. Compare the survey with the published form, then replay"
-            ),
-        )
     }
 }
 
-fn failed(error: &Error) -> Outcome {
-    if error.is_retryable() {
-        Outcome::retry(error.class(), None, None)
-    } else {
-        Outcome::refused(error.class(), None, error.to_string())
+/// The content was refused. SurveyMonkey's own words may quote an answer, so only the questions that they name are told.
+fn content(survey: &Survey, status: Option<u16>, error: &Value) -> Outcome {
+    let message = error.pointer("/error/message").and_then(Value::as_str).unwrap_or_default();
+    let numbers: Vec<&str> = message.split(|c: char| !c.is_ascii_digit()).collect();
+    let mut named: Vec<String> = Vec::new();
+    for address in survey.addresses.values() {
+        let name = format!("{} (“{}”)", address.question, address.heading);
+        if numbers.contains(&address.question.as_str()) && !named.contains(&name) {
+            named.push(name);
+        }
     }
+    let which = if named.is_empty() {
+        "it does not say which question".to_owned()
+    } else {
+        format!("it names question {}", named.join(", "))
+    };
+    Outcome::refused(
+        "content",
+        status,
+        format!(
+            "SurveyMonkey refused the response; {which}. Compare the survey with the published form, then replay"
+        ),
+    )
 }
 
 /// The wait until the limit that was reached is reset: of the day when nothing is left of it, else of the minute.
@@ -269,6 +270,7 @@ fn rate_limit(headers: &HeaderMap) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::header::HeaderValue;
 
     #[test]
     fn the_window_that_is_spent_says_how_long_to_wait() {

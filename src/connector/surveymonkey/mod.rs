@@ -21,6 +21,7 @@
 mod address;
 mod boxes;
 mod choices;
+mod collector;
 mod deliver;
 mod encode;
 mod matrix;
@@ -32,7 +33,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 pub use self::address::Survey;
-pub use self::deliver::Responses;
+pub use self::deliver::{API, Responses};
 use super::json::{flag, list, text};
 use super::{Connector, Import, ImportError, Note, translate};
 use crate::form::{Form, Hidden, Kind, Page};

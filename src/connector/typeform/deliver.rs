@@ -17,11 +17,12 @@ use url::Url;
 use super::fields::{self, Field};
 use super::{Reader, list, recognise, text};
 use crate::client::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
-use crate::client::{AddressPolicy, Client, Method, Request, StatusCode};
+use crate::client::{AddressPolicy, Client, Error, Method, Request, StatusCode};
 use crate::connector::ImportError;
 use crate::crypto::BodySignature;
 use crate::outbox::{
-    Answer, Attempting, Call, DeliveryKey, Destination, DestinationId, Outcome, Submission, retry_after,
+    Answer, Attempting, Call, DeliveryKey, Destination, DestinationId, Grade, Outcome, Submission,
+    retry_after,
 };
 
 /// The endpoint of a customer that expects Typeform's `form_response` webhooks.
@@ -142,6 +143,10 @@ impl Destination for FormResponse {
         &self.id
     }
 
+    fn grade(&self) -> Grade {
+        Grade::C
+    }
+
     fn deliver<'a>(&'a self, call: Call<'a>) -> Attempting<'a> {
         Box::pin(self.post(call))
     }
@@ -152,18 +157,11 @@ impl FormResponse {
         let Some(definition) = self.definitions.get(&call.submission.flow_id) else {
             return Outcome::refused("form", None, "the flow of this submission has no Typeform definition");
         };
-        let body = definition.body(call.submission, call.key).to_string();
-        let signature = self.secret.as_ref().map(|secret| BodySignature::sha256(secret, body.as_bytes()));
-        let mut request = Request::new(Method::POST, self.url.clone(), body, call.deadline);
+        let mut request = match definition.request(self.url.clone(), self.secret.as_ref(), call) {
+            Ok(request) => request,
+            Err(error) => return Outcome::refused(error.class(), None, error.to_string()),
+        };
         request.policy = self.policy;
-        request.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        request.headers.insert(USER_AGENT, HeaderValue::from_static("Typeform Webhooks"));
-        let request =
-            match signature.map(|signature| request.clone().header("typeform-signature", &signature)) {
-                None => request,
-                Some(Ok(signed)) => signed,
-                Some(Err(error)) => return Outcome::refused(error.class(), None, error.to_string()),
-            };
         match self.client.request(request).await {
             Ok(response) => answered(response.status, retry_after(&response.headers)),
             Err(error) if error.is_retryable() => Outcome::retry(error.class(), None, None),
@@ -173,7 +171,7 @@ impl FormResponse {
 }
 
 /// Typeform's own rules: 2xx is success, 404 and 410 switch the webhook off, anything else is tried again.
-fn answered(status: StatusCode, after_ms: Option<i64>) -> Outcome {
+pub(super) fn answered(status: StatusCode, after_ms: Option<i64>) -> Outcome {
     let code = Some(status.as_u16());
     match status {
         status if status.is_success() => Outcome::delivered(code),
@@ -187,6 +185,29 @@ fn answered(status: StatusCode, after_ms: Option<i64>) -> Outcome {
 }
 
 impl Definition {
+    /// The form's id in Typeform.
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The call that tells an endpoint of a submission.
+    pub(super) fn request(
+        &self,
+        url: Url,
+        secret: Option<&SecretString>,
+        call: Call<'_>,
+    ) -> Result<Request, Error> {
+        let body = self.body(call.submission, call.key).to_string();
+        let signature = secret.map(|secret| BodySignature::sha256(secret, body.as_bytes()));
+        let mut request = Request::new(Method::POST, url, body, call.deadline);
+        request.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        request.headers.insert(USER_AGENT, HeaderValue::from_static("Typeform Webhooks"));
+        match signature {
+            None => Ok(request),
+            Some(signature) => request.header("typeform-signature", &signature),
+        }
+    }
+
     /// The `form_response` of a submission.
     fn body(&self, submission: &Submission, key: DeliveryKey) -> Value {
         let answers: Vec<Value> = submission
@@ -204,12 +225,12 @@ impl Definition {
             .collect();
         let mut hidden: Map<String, Value> =
             submission.hidden.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
-        hidden.insert("wa_submission_id".to_owned(), json!(submission.id.to_string()));
-        hidden.insert("wa_flow_id".to_owned(), json!(submission.flow_id));
-        hidden.insert("wa_flow_version".to_owned(), json!(submission.flow_version.to_string()));
         hidden.insert("source".to_owned(), json!("whatsapp"));
-        for (name, value) in &submission.source {
-            hidden.entry(format!("wa_{name}")).or_insert_with(|| json!(value));
+        for (name, value) in submission.facts() {
+            // The phone number is the person's; whoever wants it asks for it.
+            if name != "wa_phone" {
+                hidden.entry(name).or_insert_with(|| json!(value));
+            }
         }
         let variables = submission.variables.iter().map(|(name, value)| match value {
             Value::Number(number) => json!({"key": name, "type": "number", "number": number}),

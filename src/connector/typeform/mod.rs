@@ -8,6 +8,7 @@
 mod choices;
 pub mod deliver;
 mod fields;
+pub mod hooks;
 mod logic;
 mod text;
 

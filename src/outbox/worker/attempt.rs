@@ -147,7 +147,9 @@ impl DestinationLane {
         let (destination, key, attempt) =
             (Arc::clone(&self.destination), DeliveryKey::from_bytes(delivery.key), delivery.attempt);
         // A replay has a new budget, but what was sent before it may be there all the same.
-        let sent_before = attempt > 1 || !History::from_bytes(&delivery.history).attempts.is_empty();
+        let history = History::from_bytes(&delivery.history);
+        // The claim of this attempt is one of those that are not settled.
+        let sent_before = delivery.unsettled > 1 || history.is_unclear(attempt.saturating_sub(1));
         let deadline = Instant::now() + Duration::from_millis(ATTEMPT_DEADLINE_MS.unsigned_abs());
         let mut overdue =
             self.outbox.clock.sleep_until_ms(self.outbox.clock.now_ms().saturating_add(ATTEMPT_DEADLINE_MS));

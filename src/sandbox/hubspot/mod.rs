@@ -2,6 +2,7 @@
 //! submissions. Stricter than the real one where the documents leave room, so that what passes here passes there.
 
 mod check;
+pub mod crm;
 
 use std::collections::VecDeque;
 use std::future::pending;

@@ -1,7 +1,8 @@
 //! SurveyMonkey's API as far as responses go, written from its documentation: strict about what is sent, and able to fail.
 //!
 //! `POST /v3/collectors/{id}/responses` takes a response, `GET` of the same finds by `custom`, and with a response's id
-//! tells it. `GET /v3/surveys/{id}/details` tells the definition.
+//! tells it. `GET /v3/surveys/{id}/details` tells the definition; `/v3/surveys/{id}/collectors` lists collectors and makes
+//! one.
 //!
 //! It is stricter than the documentation promises: what a survey's own form would not let through is refused.
 
@@ -50,7 +51,7 @@ pub struct Account {
     pub paid: bool,
     /// The definition, as `/surveys/{id}/details` tells it.
     pub survey: Value,
-    /// The collector's id.
+    /// The collector's id; empty: there is none.
     pub collector: String,
     /// Whether the collector is open.
     pub open: bool,
@@ -61,7 +62,8 @@ pub struct Account {
 impl Account {
     /// A paid account whose token may write and find responses.
     pub fn new(token: &str, collector: &str, survey: Value) -> Self {
-        let scopes = ["surveys_read", "responses_read", "responses_write"];
+        let scopes =
+            ["surveys_read", "responses_read", "responses_write", "collectors_read", "collectors_write"];
         Self {
             token: token.to_owned(),
             scopes: scopes.map(str::to_owned).into(),
@@ -89,6 +91,8 @@ fn refuse(status: u16, id: u32, message: impl Into<String>) -> Refusal {
 struct State {
     account: Account,
     responses: Vec<Value>,
+    /// Collectors that were made by a call.
+    made: Vec<Value>,
     faults: VecDeque<Fault>,
     /// Requests of this minute, and since when.
     minute: (u32, Instant),
@@ -118,6 +122,7 @@ impl Sandbox {
         let state = State {
             account,
             responses: Vec::new(),
+            made: Vec::new(),
             faults: VecDeque::new(),
             minute: (0, Instant::now()),
             requests: 0,
@@ -152,6 +157,11 @@ impl Sandbox {
     /// The responses that were stored, oldest first.
     pub fn responses(&self) -> Vec<Value> {
         self.state().responses.clone()
+    }
+
+    /// The collectors that were made, oldest first.
+    pub fn made(&self) -> Vec<Value> {
+        self.state().made.clone()
     }
 
     /// How many requests came, the failed ones too.
@@ -269,13 +279,19 @@ impl State {
                 self.allow("surveys_read")?;
                 Ok((StatusCode::OK, self.account.survey.clone()))
             }
-            (&Method::GET, ["v3", "collectors", id, "responses"]) if *id == self.account.collector => {
+            (&Method::GET, ["v3", "surveys", id, "collectors"]) if *id == survey => {
+                self.allow("collectors_read")?;
+                Ok((StatusCode::OK, self.collectors(request.query().unwrap_or_default())?))
+            }
+            (&Method::POST, ["v3", "surveys", id, "collectors"]) if *id == survey => {
+                self.allow("collectors_write")?;
+                self.make(request)
+            }
+            (&Method::GET, ["v3", "collectors", id, "responses"]) if self.has(id) => {
                 self.allow("responses_read")?;
                 Ok((StatusCode::OK, self.find(request.query().unwrap_or_default())?))
             }
-            (&Method::GET, ["v3", "collectors", id, "responses", response])
-                if *id == self.account.collector =>
-            {
+            (&Method::GET, ["v3", "collectors", id, "responses", response]) if self.has(id) => {
                 self.allow("responses_read")?;
                 let found = self.responses.iter().find(|stored| stored["id"] == *response);
                 let mut told = found.cloned().ok_or_else(not_found)?;
@@ -283,18 +299,53 @@ impl State {
                 told.as_object_mut().map(|response| response.shift_remove("pages"));
                 Ok((StatusCode::OK, told))
             }
-            (&Method::POST, ["v3", "collectors", id, "responses"]) if *id == self.account.collector => {
+            (&Method::POST, ["v3", "collectors", id, "responses"]) if self.has(id) => {
                 self.allow("responses_write")?;
                 if !self.account.paid {
                     return Err(refuse(403, 1015, "Your account's plan does not permit this."));
                 }
-                self.create(request)
+                self.create(request, id)
             }
-            (_, ["v3", "collectors", id, "responses"]) if *id == self.account.collector => {
+            (_, ["v3", "collectors", id, "responses"]) if self.has(id) => {
                 Err(refuse(405, 1000, "Not here: this would change responses."))
             }
             _ => Err(not_found()),
         }
+    }
+
+    fn has(&self, collector: &str) -> bool {
+        !collector.is_empty()
+            && (collector == self.account.collector || self.made.iter().any(|made| made["id"] == collector))
+    }
+
+    fn collectors(&self, query: &str) -> Result<Value, Refusal> {
+        for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+            let known = ["type", "status", "url", "response_count", "date_modified", "date_created"];
+            match name.as_ref() {
+                "include" if value.split(',').all(|field| known.contains(&field)) => {}
+                "page" | "per_page"
+                    if value.parse::<u32>().is_ok_and(|number| (1..=1000).contains(&number)) => {}
+                _ => return Err(refuse(400, 1003, format!("The parameter {name} is not known."))),
+            }
+        }
+        let status = if self.account.open { "open" } else { "closed" };
+        let own =
+            json!({"id": self.account.collector, "name": "Web Link 1", "type": "weblink", "status": status});
+        let own = (!self.account.collector.is_empty()).then_some(own);
+        let data: Vec<Value> = own.into_iter().chain(self.made.clone()).collect();
+        Ok(json!({"total": data.len(), "data": data, "per_page": 1000, "page": 1, "links": {}}))
+    }
+
+    fn make(&mut self, request: &Request) -> Result<(StatusCode, Value), Refusal> {
+        let body: Value =
+            serde_json::from_slice(&request.body).map_err(|_| refuse(400, 1001, "The body is not JSON."))?;
+        if body["type"] != "weblink" || !body["name"].is_string() {
+            return Err(refuse(400, 1002, "A collector needs a type and a name."));
+        }
+        let id = format!("39521{:04}", self.made.len() + 1);
+        let made = json!({"id": id, "name": body["name"], "type": "weblink", "status": "open"});
+        self.made.push(made.clone());
+        Ok((StatusCode::CREATED, made))
     }
 
     fn authorize(&self, request: &Request) -> Result<(), Refusal> {
@@ -338,14 +389,14 @@ impl State {
         Ok(json!({"data": data, "per_page": per_page, "page": 1, "total": found.len(), "links": {}}))
     }
 
-    fn create(&mut self, request: &Request) -> Result<(StatusCode, Value), Refusal> {
+    fn create(&mut self, request: &Request, collector: &str) -> Result<(StatusCode, Value), Refusal> {
         if request.header(header::CONTENT_TYPE) != Some("application/json") {
             return Err(refuse(400, 1004, "The content type is not application/json."));
         }
         let body: Value =
             serde_json::from_slice(&request.body).map_err(|_| refuse(400, 1001, "The body is not JSON."))?;
         check::response(&self.account.survey, &body).map_err(|message| refuse(400, 1002, message))?;
-        if !self.account.open {
+        if !self.account.open && collector == self.account.collector {
             return Err(refuse(409, 1025, "The collector is closed."));
         }
         let number = self.responses.len() + 1;
@@ -353,7 +404,7 @@ impl State {
         for (name, value) in [
             ("id", json!(format!("50071544{number:02}"))),
             ("survey_id", self.account.survey["id"].clone()),
-            ("collector_id", json!(self.account.collector)),
+            ("collector_id", json!(collector)),
             ("collection_mode", json!("default")),
             ("total_time", json!(0)),
             ("href", json!(format!("https://api.surveymonkey.com/v3/responses/50071544{number:02}"))),

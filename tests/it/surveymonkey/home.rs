@@ -1,10 +1,12 @@
 //! Responses written back: from the definition through flow, walk, outbox and worker to the sandbox's record, over sockets.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use formgate::client::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use formgate::client::{AddressPolicy, Client, Method, Request, StatusCode};
+use formgate::connector::Api;
 use formgate::connector::surveymonkey::{Responses, Survey};
 use formgate::flow::compile::{Settings, compile};
 use formgate::outbox::{
@@ -14,6 +16,7 @@ use formgate::player::Outcome as Walked;
 use formgate::player::strategy::{Played, Truthful, play};
 use formgate::sandbox::surveymonkey::{Account, Fault, Sandbox};
 use formgate::store::DeliveryState;
+use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::sync::{OnceCell, watch};
 use tokio::time::Instant;
@@ -67,12 +70,19 @@ impl Peer {
     fn destination(&self) -> Responses {
         Responses {
             id: crm(),
-            api_url: self.api_url.clone(),
-            token: TOKEN.to_owned().into(),
-            collector: "555".to_owned(),
-            survey: Survey::read(WORKSHOP.as_bytes()).expect("our fixture"),
-            policy: AddressPolicy::AllowPrivateNetwork,
-            client: Client::new(),
+            api: Api {
+                account: "surveymonkey:1".to_owned(),
+                base: self.api_url.clone(),
+                tokens: Arc::new(SecretString::from(TOKEN)),
+                policy: AddressPolicy::AllowPrivateNetwork,
+                client: Client::new(),
+            },
+            collector: Some("555".to_owned()),
+            surveys: BTreeMap::from([(
+                "contact".to_owned(),
+                Survey::read(WORKSHOP.as_bytes()).expect("our fixture"),
+            )]),
+            found: Mutex::default(),
         }
     }
 }
@@ -138,7 +148,7 @@ async fn an_answer_that_was_cut_off_makes_no_second_response() {
     let shown = home.outbox.show(submission.id).await.expect("a read").expect("a submission");
     let classes: Vec<&str> =
         shown.deliveries[0].attempts.iter().map(|attempt| attempt.class.as_str()).collect();
-    assert_eq!(classes, ["exchange", "status", "delivered"]);
+    assert_eq!(classes, ["exchange", "look", "delivered"]);
     assert_eq!(peer.sandbox.responses().len(), 1);
     // The cut call, the failed look, the look, and the response that it found.
     assert_eq!(peer.sandbox.requests(), 4);
@@ -151,10 +161,10 @@ async fn a_replay_looks_for_what_was_sent_before_it() {
     home.outbox.accept(&submission, &[crm()], &[1; 32], vec![]).await.expect("accepted");
     let working = home.work(&[Arc::new(peer.destination())]);
     home.until(|| peer.sandbox.responses().len() == 1).await;
-    // Before the next attempt the token is taken away, and the delivery dies.
-    peer.sandbox.change(|account| "another".clone_into(&mut account.token));
+    // Before the next attempt the collector is deleted, and the delivery dies.
+    peer.sandbox.change(|account| "556".clone_into(&mut account.collector));
     home.settled_in_time(submission.id, &[DeliveryState::Dead]).await;
-    peer.sandbox.change(|account| TOKEN.clone_into(&mut account.token));
+    peer.sandbox.change(|account| "555".clone_into(&mut account.collector));
     home.outbox.replay(DeliveryKey::of(submission.id, &crm()), "a person").await.expect("replayed");
     home.settled_in_time(submission.id, &[DeliveryState::Delivered]).await;
     working.stop().await;
@@ -200,7 +210,7 @@ async fn limits_are_waited_for_and_a_hanging_api_ends_at_the_deadline() {
 async fn a_refusal_says_what_has_to_be_changed() {
     type Change = fn(&mut Account, &mut Responses, &mut Submission);
     let cases: [(Change, u32, &str, &str); 13] = [
-        (|account, _, _| account.token = "other".to_owned(), 1, "auth", "set a new one"),
+        (|account, _, _| account.token = "other".to_owned(), 1, "token", "set a new one"),
         (
             |account, _, _| account.scopes.retain(|scope| scope != "responses_write"),
             1,
@@ -215,7 +225,7 @@ async fn a_refusal_says_what_has_to_be_changed() {
         ),
         (|account, _, _| account.paid = false, 1, "plan", "paid plan"),
         (|account, _, _| account.open = false, 1, "collector", "closed or full"),
-        (|_, responses, _| responses.collector = "556".to_owned(), 1, "collector", "no such collector"),
+        (|_, responses, _| responses.collector = Some("556".to_owned()), 1, "collector", "no such collector"),
         (|_, _, submission| submission.form.id = "9002".to_owned(), 1, "content", "“9002”"),
         (|_, _, submission| submission.answers[0].key = "99".to_owned(), 1, "content", "question 99"),
         (|_, _, submission| submission.answers[0].value = json!(7), 1, "content", "answer to question 100"),
@@ -229,14 +239,24 @@ async fn a_refusal_says_what_has_to_be_changed() {
             "101 (“Which room?”)",
         ),
         (|account, _, _| account.survey["pages"][2]["id"] = json!("77"), 1, "content", "does not say which"),
-        (|_, responses, _| responses.token = "line\nbreak".to_owned().into(), 1, "header", "a header"),
+        (
+            |_, responses, _| responses.api.tokens = Arc::new(SecretString::from("line\nbreak")),
+            1,
+            "header",
+            "a header",
+        ),
     ];
     for (change, number, class, words) in cases {
         let (peer, mut submission) = (peer().await, submission().await);
         let mut destination = peer.destination();
         peer.sandbox.change(|account| change(account, &mut destination, &mut submission));
         let outcome = attempt(&destination, &submission, number).await;
-        let Verdict::Refused { reason } = &outcome.verdict else { panic!("{words}: {outcome:?}") };
+        let (Verdict::Refused { reason } | Verdict::Hold { reason, .. }) = &outcome.verdict else {
+            panic!("{words}: {outcome:?}")
+        };
+        // What is wrong for every submission holds them all; what is wrong with one refuses it.
+        let is_held = matches!(outcome.verdict, Verdict::Hold { .. });
+        assert_eq!(is_held, ["token", "scope", "plan"].contains(&class), "{reason}");
         assert_eq!(outcome.class, class, "{reason}");
         assert!(reason.contains(words), "{reason}");
         for answer in ["Ada", "ada@", "radio"] {
@@ -279,12 +299,16 @@ async fn a_value_of_another_kind_is_refused_and_never_a_panic() {
 fn the_token_is_not_told() {
     let destination = Responses {
         id: DestinationId::new("survey").expect("an id"),
-        api_url: "https://api.surveymonkey.com".parse().expect("a URL"),
-        token: TOKEN.to_owned().into(),
-        collector: "555".to_owned(),
-        survey: Survey::default(),
-        policy: AddressPolicy::PublicHttps,
-        client: Client::new(),
+        api: Api {
+            account: "surveymonkey:1".to_owned(),
+            base: "https://api.surveymonkey.com".parse().expect("a URL"),
+            tokens: Arc::new(SecretString::from(TOKEN)),
+            policy: AddressPolicy::PublicHttps,
+            client: Client::new(),
+        },
+        collector: Some("555".to_owned()),
+        surveys: BTreeMap::new(),
+        found: Mutex::default(),
     };
     assert!(!format!("{destination:?}").contains(TOKEN));
 }

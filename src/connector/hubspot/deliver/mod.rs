@@ -18,11 +18,12 @@ use serde_json::Value;
 use url::Url;
 
 pub use self::plan::Plan;
+pub(super) use self::plan::midnight;
 use self::verdict::judge;
 use crate::client::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use crate::client::{AddressPolicy, Client, Method, Request};
 use crate::connector::json::{list, text};
-use crate::outbox::{Attempting, Call, Destination, DestinationId, Outcome, Submission};
+use crate::outbox::{Attempting, Call, Destination, DestinationId, Grade, Outcome, Submission, Verdict};
 
 /// Where submissions are taken, unless the configuration says otherwise.
 pub const SUBMISSION_API: &str = "https://api.hsforms.com";
@@ -111,11 +112,13 @@ impl HubSpot {
         let form = self.settings.form.as_deref().unwrap_or(&submission.form.id);
         let now_ms = Timestamp::now().as_millisecond();
         let is_prompt = call.attempt <= 1 && now_ms.saturating_sub(submission.completed_at_ms) < PROMPT_MS;
+        let mut is_unsure = false;
         if !is_prompt {
             match self.search(form, call).await {
                 Search::Found => return Outcome { class: "found", ..Outcome::delivered(None) },
                 Search::Later(outcome) => return outcome,
-                Search::NotFound | Search::Impossible => {}
+                Search::NotFound => {}
+                Search::Impossible => is_unsure = call.sent_before,
             }
         }
         let body = match plan.render(submission, &self.page(submission), now_ms) {
@@ -126,7 +129,12 @@ impl HubSpot {
         let mut request = self.request(Method::POST, &self.settings.api, &path, body, call);
         request.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         match self.settings.client.request(request).await {
-            Ok(response) => judge(response.status, &response.headers, &response.body, plan),
+            Ok(response) => match judge(response.status, &response.headers, &response.body, plan) {
+                Outcome { verdict: Verdict::Delivered, status, .. } if is_unsure => {
+                    Outcome::delivered_maybe_twice(status)
+                }
+                outcome => outcome,
+            },
             Err(error) if error.is_retryable() => Outcome::retry(error.class(), None, None),
             Err(error) => Outcome::refused(error.class(), None, error.to_string()),
         }
@@ -175,7 +183,7 @@ impl HubSpot {
             let response = match self.settings.client.request(request).await {
                 Ok(response) => response,
                 Err(error) if error.is_retryable() => {
-                    return Search::Later(Outcome::retry(error.class(), None, None));
+                    return Search::Later(Outcome::retry("search", None, None));
                 }
                 Err(_) => return Search::Impossible,
             };
@@ -227,6 +235,10 @@ impl Destination for HubSpot {
     /// HubSpot counts calls by account.
     fn account(&self) -> Cow<'_, str> {
         format!("hubspot:{}", self.settings.portal).into()
+    }
+
+    fn grade(&self) -> Grade {
+        Grade::A
     }
 
     fn deliver<'a>(&'a self, call: Call<'a>) -> Attempting<'a> {

@@ -8,8 +8,6 @@ use serde_json::{Map, Value, json};
 use crate::form::{Form, Kind};
 use crate::outbox::{Answer, Submission};
 
-/// The hidden property that is filled with our own id, where a form has it: the only place in HubSpot that can be searched.
-const OWN_ID: &str = "wa_submission_id";
 /// HubSpot refuses what is older than a month; a month has 28 days at least.
 const MAX_AGE_MS: i64 = 28 * 24 * 3_600_000;
 
@@ -116,9 +114,11 @@ impl Plan {
                 add(&property.object, &property.name, property.value(answer)?);
             }
         }
+        let facts = submission.facts();
+        // `wa_submission_id`, where a form has it, is the only place in HubSpot that can be searched.
         for hidden in &self.form.hidden {
             let Some((object, name)) = hidden.key.split_once('/') else { continue };
-            let own = (name == OWN_ID).then(|| submission.id.to_string());
+            let own = facts.iter().find(|(fact, _)| fact == name).map(|(_, value)| value.clone());
             let value = submission.hidden.get(&hidden.key).filter(|value| !value.is_empty()).cloned();
             add(object, name, value.or(own).unwrap_or_default());
         }
@@ -181,7 +181,7 @@ impl Property {
 }
 
 /// Milliseconds at midnight UTC, so that no time zone moves the day.
-fn midnight(date: &str) -> Option<String> {
+pub(in crate::connector::hubspot) fn midnight(date: &str) -> Option<String> {
     let date: Date = date.parse().ok()?;
     let at = jiff::tz::Offset::UTC.to_timestamp(date.at(0, 0, 0, 0)).ok()?;
     Some(at.as_millisecond().to_string())
