@@ -8,23 +8,24 @@
 //! | [`form`] | the neutral form: pages, questions, rules, answers, validation. Pure | – |
 //! | [`flow`] | Flow JSON document, limits, compiler, fidelity report, validator, screen handlers. Pure | `form` |
 //! | [`crypto`] | hub signature, exchange envelope, key ring, sealing of state, tokens and data at rest | – |
-//! | [`store`] | tables, atomic batch, leases; the embedded store | – |
+//! | [`store`] | tables, atomic batch, leases; the embedded store | `fault` |
 //! | [`server`] | hyper: accept, TLS, limits, deadlines, drain; knows no route | – |
 //! | [`client`] | the one outbound HTTP client: deadlines to the last byte, size cap, address guard | – |
 //! | [`audit`] | append-only events: who, what, when, outcome | `store` |
 //! | [`insight`] | what an operator has to know without looking: alerts | `client` `form` `store` |
-//! | [`outbox`] | submission, delivery, attempt, retry policy, worker, dead letters, files of answers | `audit` `client` `crypto` `form` `store` |
-//! | [`endpoint`] | the data exchange: envelope, actions, state, status mapping | `audit` `crypto` `flow` `form` `outbox` `server` `store` |
+//! | [`outbox`] | submission, delivery, attempt, retry policy, worker, dead letters, files of answers | `audit` `client` `crypto` `fault` `form` `store` |
+//! | [`endpoint`] | the data exchange: envelope, actions, state, status mapping | `audit` `crypto` `fault` `flow` `form` `outbox` `server` `store` |
 //! | [`connector`] | one file per form tool: definition to form | `audit` `client` `crypto` `form` `outbox` `store` |
 //! | [`catalog`] | flows and their versions | `audit` `connector` `flow` `form` `outbox` `store` |
 //! | [`meta`] | what Meta calls besides the endpoint: webhooks | `crypto` `insight` `outbox` `server` `store` |
 //! | [`console`] | what people and programs manage Formgate by: the management API, tokens, roles | `audit` `catalog` `connector` `crypto` `endpoint` `flow` `form` `insight` `outbox` `player` `server` `store` |
 //! | [`player`] | a WhatsApp client that walks a flow against a real endpoint; its cryptography is its own | `client` `flow` `form` |
 //! | [`sandbox`] | the peers of a demo: a webhook inbox, a HubSpot account, SurveyMonkey's responses, a Google form's page, Meta's file servers | `client` `crypto` `server` |
-//! | [`config`] | the only reader of environment and files | `form` `server` |
+//! | [`config`] | the only reader of environment and files | `fault` `form` `server` |
 //! | [`app`] | composition root: builds components, route table, owns every long task | everything |
 //! | [`cli`] | one file per command | everything |
 //! | [`telemetry`] | tracing, metrics, field names, redaction | – |
+//! | [`fault`] | what a test-only build breaks on purpose; nothing without the feature `faults` | – |
 //!
 //! `tests/it/architecture.rs` reads this table and fails on any other import. It also keeps cipher crates in `crypto` (and
 //! `player`, the independent client side), hyper's client in `client`, the environment in `config`, and files short.
@@ -50,6 +51,7 @@ pub mod connector;
 pub mod console;
 pub mod crypto;
 pub mod endpoint;
+pub mod fault;
 pub mod flow;
 pub mod form;
 pub mod insight;

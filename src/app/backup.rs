@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::{Error, master_keys};
 use crate::config::{self, Config};
 use crate::crypto::{ArchiveError, Sealer};
+use crate::fault;
 use crate::store::{RestoreError, Store};
 
 mod periodic;
@@ -116,6 +117,7 @@ fn seal(sealer: &Sealer, copy: &Path, folder: &Path) -> Result<PathBuf, Error> {
         }
     };
     let name = || {
+        fault::point("backup.sealed");
         std::fs::rename(&half, &whole)?;
         File::open(folder)?.sync_all()
     };

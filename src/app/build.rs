@@ -15,6 +15,8 @@ use crate::connector::Import;
 use crate::console::Workspaces;
 use crate::crypto::{AppSecret, AppSecrets, KeyRing, MacKey, PrivateKey, Purpose, Sealer, Vault};
 use crate::endpoint::{Endpoint, Flow, Flows, TokenPolicy, TokenSignature};
+#[cfg(feature = "faults")]
+use crate::fault;
 use crate::flow::compile::{Mode, Settings};
 use crate::flow::handler::Handler;
 use crate::flow::limits::Version;
@@ -157,6 +159,8 @@ fn store_options(config: &Config) -> store::Options {
 fn store_options(config: &Config) -> store::Options {
     let mut options = store::Options::new(&config.server.data_dir);
     options.faults.ack_early = config.ack_early;
+    options.faults.sync_normal = fault::is_on("store.sync_normal");
+    options.faults.swallow_errors = fault::is_on("store.swallow_errors");
     options
 }
 

@@ -101,7 +101,11 @@ impl ConfigFile {
     fn load(&self) -> Result<Config, Error> {
         let is_default = self.config == Path::new("formgate.toml") && !self.config.exists();
         let path = (!is_default).then_some(self.config.as_path());
-        Ok(Config::load(path, config::environment())?)
+        #[cfg_attr(not(feature = "faults"), expect(unused_mut))]
+        let mut config = Config::load(path, config::environment())?;
+        #[cfg(feature = "faults")]
+        crate::fault::arm(std::mem::take(&mut config.faults));
+        Ok(config)
     }
 }
 

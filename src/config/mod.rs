@@ -78,6 +78,9 @@ pub struct Config {
     /// The store answers before its commit: for the fault tests, which have to notice.
     #[cfg(feature = "faults")]
     pub ack_early: bool,
+    /// What else the fault tests want broken.
+    #[cfg(feature = "faults")]
+    pub faults: crate::fault::Orders,
 }
 
 /// The variables of this process; those that are not Unicode cannot be ours and are left out.
@@ -168,7 +171,7 @@ impl Config {
             }
         }
         #[cfg(feature = "faults")]
-        let ack_early = cx.breaks("ACK_EARLY");
+        let (ack_early, orders) = (cx.breaks("ACK_EARLY"), cx.orders());
         cx.unknown_variables();
         Some(Self {
             server: server?,
@@ -185,6 +188,8 @@ impl Config {
             meta: meta?,
             #[cfg(feature = "faults")]
             ack_early,
+            #[cfg(feature = "faults")]
+            faults: orders?,
         })
     }
 }

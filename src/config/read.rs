@@ -67,6 +67,18 @@ impl Context {
         is_broken
     }
 
+    /// What else the fault tests want broken; `None` only together with a fault.
+    #[cfg(feature = "faults")]
+    pub(super) fn orders(&self) -> Option<crate::fault::Orders> {
+        let names = ["POINTS", "TIME"].map(|name| format!("{ENV_PREFIX}_FAULTS{ENV_SEPARATOR}{name}"));
+        let [points, time] = names.each_ref().map(|name| self.variable(name).unwrap_or_default());
+        let orders = crate::fault::Orders::read(points, time);
+        let [name, _] = &names;
+        self.env_asked.borrow_mut().extend(names.clone());
+        let refuse = |error| self.fault("", Place::Variable(name.clone()), format!("{error}"), "Correct it");
+        orders.map_err(refuse).ok()
+    }
+
     pub(super) fn fault(
         &self,
         key: impl Into<String>,

@@ -22,6 +22,7 @@ use std::time::Instant;
 pub use registry::{Flow, Flows, TokenPolicy, TokenSignature};
 
 use crate::crypto::{HubSignature, Sealer};
+use crate::fault;
 use crate::outbox::{Clock, Outbox};
 use crate::server::{Request, Response, StatusCode};
 use crate::telemetry::Metrics;
@@ -84,11 +85,15 @@ impl Endpoint {
             flow.metrics.refused(432);
             return Response::empty(status(432));
         }
-        let Ok(opened) = flow.keys.open(&request.body) else {
+        let Ok(mut opened) = flow.keys.open(&request.body) else {
             self.0.metrics.undecryptable();
             flow.metrics.refused(421);
             return Response::empty(StatusCode::MISDIRECTED_REQUEST);
         };
+        if fault::is_on("endpoint.forgets_envelopes") {
+            opened.envelope = rand::random();
+        }
+        fault::point("endpoint.opened");
         let slot = self.0.replies.slot(opened.envelope);
         let answer = slot.get_or_init(|| exchange::answer(&self.0, &flow, opened)).await.clone();
         if answer.status != StatusCode::OK && answer.status != status(427) {

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use crate::fault;
+
 /// A wait for a moment.
 pub type Sleep<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
@@ -42,12 +44,18 @@ impl Default for SystemClock {
 
 impl Clock for SystemClock {
     fn now_ms(&self) -> i64 {
-        self.wall_ms.saturating_add(i64::try_from(self.start.elapsed().as_millis()).unwrap_or(i64::MAX))
+        let elapsed_ms = i64::try_from(self.start.elapsed().as_millis()).unwrap_or(i64::MAX);
+        let mut now_ms = self.wall_ms.saturating_add(elapsed_ms);
+        if fault::is_on("clock.wall") {
+            now_ms = Timestamp::now().as_millisecond();
+        }
+        fault::stretched_ms(now_ms)
     }
 
     fn sleep_until_ms(&self, at_ms: i64) -> Sleep<'_> {
         let wait_ms = u64::try_from(at_ms.saturating_sub(self.now_ms())).unwrap_or(0);
         // Callers wait minutes at most; a nonsensical time must not overflow the timer.
-        Box::pin(tokio::time::sleep(Duration::from_millis(wait_ms.min(24 * 3_600_000))))
+        let wait_ms = fault::real_wait_ms(wait_ms.min(24 * 3_600_000));
+        Box::pin(tokio::time::sleep(Duration::from_millis(wait_ms)))
     }
 }

@@ -33,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, watch};
 
 use crate::audit;
+use crate::fault;
 use crate::store::{self, Batch, Expectation, Mac, NewDelivery, Put, Store, Table};
 
 pub use self::breaker::{BreakerPolicy, Open};
@@ -220,7 +221,8 @@ impl Outbox {
             let put = Put::new(Table::Walk, walk, id.to_bytes()).until(now_ms.saturating_add(WALK_KEPT_MS));
             first = first.require(Table::Walk, walk, Expectation::Absent).put(put);
         }
-        let mut stored = self.store.commit(first).await;
+        fault::point("outbox.accepting");
+        let mut stored = self.commit_first(first).await;
         if let Err(store::Error::Conflict { index: 2, existing: Some(record) }) = &stored {
             // The walk was closed before, with other answers.
             let linked_to = uuid::Uuid::from_slice(&record.value).ok().map(SubmissionId::new);
@@ -229,7 +231,10 @@ impl Outbox {
             stored = self.store.commit(batch).await;
         }
         match stored {
-            Ok(()) => return Ok(Accepted { submission: id, reply: kept.reply, repeated: false }),
+            Ok(()) => {
+                fault::point("outbox.stored");
+                return Ok(Accepted { submission: id, reply: kept.reply, repeated: false });
+            }
             Err(store::Error::Conflict { index: 0, existing: Some(record) }) => {
                 return KeptReply::repeat(&record.value).ok_or(AcceptError::Unavailable);
             }
@@ -246,6 +251,23 @@ impl Outbox {
             }
             Err(error) => Err(refusal(error)),
         }
+    }
+
+    #[cfg(not(feature = "faults"))]
+    async fn commit_first(&self, batch: Batch) -> Result<(), store::Error> {
+        self.store.commit(batch).await
+    }
+
+    /// In one commit; or in two if the fault tests want to see that they notice.
+    #[cfg(feature = "faults")]
+    async fn commit_first(&self, mut batch: Batch) -> Result<(), store::Error> {
+        if !fault::is_on("outbox.split") {
+            return self.store.commit(batch).await;
+        }
+        let (now_ms, deliveries) = (batch.now_ms, std::mem::take(&mut batch.deliveries));
+        self.store.commit(batch).await?;
+        fault::point("outbox.half_stored");
+        self.store.commit(deliveries.into_iter().fold(Batch::at(now_ms), Batch::deliver)).await
     }
 
     /// Everything that a new submission writes. The first two preconditions tell repeats.

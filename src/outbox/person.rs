@@ -18,6 +18,7 @@ use super::query::{Cursor, DeliveryView};
 use super::submission::Submission;
 use super::{Error, Outbox, SubmissionId};
 use crate::audit;
+use crate::fault;
 use crate::store::{self, Batch, DeliveryState, Erased, Erasure, Expectation, Put, Scan, Table, trace};
 
 /// Submissions looked up at one time.
@@ -393,11 +394,13 @@ impl Outbox {
                 self.patiently(|| self.store.erase(erasure.clone())).await?;
                 self.remove_files(id).await;
                 job = next;
+                fault::point("erasure.stepped");
                 progress(job.erased);
             }
         }
         // Before the job is done: a process that dies here leaves it to the next one.
         let scrubbed = self.scrub().await?;
+        fault::point("erasure.scrubbed");
         let now_ms = self.clock.now_ms();
         let event = audit::Event::ok(now_ms, &job.actor, "person.erased", job.subject());
         let batch = Batch::at(now_ms).delete(Table::Job, key).put(event.put());

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::ids::{DeliveryKey, SubmissionId};
 use super::{Error, Outbox};
 use crate::audit;
+use crate::fault;
 use crate::store::{
     self, Batch, Delivery, DeliveryFilter, DeliveryState, Expectation, Lane, Put, Reopen, Reopened, Scan,
     Table, Version,
@@ -193,7 +194,9 @@ impl Outbox {
         if replay.ended {
             batch = batch.put(audit::Event::ok(now_ms, &replay.actor, "replay.ended", id).put());
         }
+        fault::point("replay.stepping");
         self.store.commit(batch).await?;
+        fault::point("replay.stepped");
         Ok(Some(replay))
     }
 

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use formgate::crypto::PrivateKey;
 use formgate::player::document::Document;
 use formgate::player::judge::Fault;
 use formgate::player::strategy::{Strategy as _, Truthful};
-use formgate::player::transport::HttpTransport;
 use formgate::player::{Error, Options, Outcome, Player, Step};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::ledger::Ledger;
+use super::line::Line;
 use super::process::{Gate, SECRET};
 
 /// What people may do.
@@ -24,6 +25,8 @@ enum Signal {
     /// The endpoint is down: begin nothing.
     Hold,
     Walk,
+    /// Everybody up to so many walks in all.
+    Until(u64),
     /// End what was begun, and begin nothing more.
     Finish,
 }
@@ -35,15 +38,32 @@ pub struct People {
 }
 
 impl People {
-    pub fn start(count: u64, gate: &Gate, ledger: &Arc<Ledger>, rng: &mut SmallRng) -> People {
+    /// So many, on the flow of these nodes; each request goes to any of them.
+    pub fn start(count: u64, gates: &[&Gate], ledger: &Arc<Ledger>, rng: &mut SmallRng) -> People {
+        Self::with_copies(count, gates, ledger, rng, 1)
+    }
+
+    /// The same; the network sends every request up to `copies` times at once.
+    pub fn with_copies(
+        count: u64,
+        gates: &[&Gate],
+        ledger: &Arc<Ledger>,
+        rng: &mut SmallRng,
+        copies: usize,
+    ) -> People {
+        let gate = gates.first().expect("a node");
+        let addresses: Vec<String> = gates.iter().map(|gate| gate.address()).collect();
+        let stale_pem = PrivateKey::generate().public_pem();
         let signal = watch::Sender::new(Signal::Hold);
         let mut walking = JoinSet::new();
         for number in 0..count {
             let person = Person {
                 number,
+                walks: 0,
                 document: Document::read(&gate.document).expect("a document"),
-                address: gate.address(),
+                line: Line::new(&addresses, copies, ledger, SmallRng::seed_from_u64(rng.random())),
                 public_pem: gate.public_pem.clone(),
+                stale_pem: (copies > 1).then(|| stale_pem.clone()),
                 ledger: Arc::clone(ledger),
                 signal: signal.subscribe(),
                 rng: SmallRng::seed_from_u64(rng.random()),
@@ -61,6 +81,11 @@ impl People {
         self.signal.send_replace(Signal::Walk);
     }
 
+    /// Everybody walks on until they have ended so many walks in all.
+    pub fn walk_until(&self, walks: u64) {
+        self.signal.send_replace(Signal::Until(walks));
+    }
+
     /// Everybody ends the walk that was begun.
     pub async fn finish(mut self) {
         self.signal.send_replace(Signal::Finish);
@@ -72,9 +97,13 @@ impl People {
 
 struct Person {
     number: u64,
+    /// Ended so far.
+    walks: u64,
     document: Document,
-    address: String,
+    line: Line,
     public_pem: String,
+    /// Of a key that the endpoint no longer has.
+    stale_pem: Option<String>,
     ledger: Arc<Ledger>,
     signal: watch::Receiver<Signal>,
     rng: SmallRng,
@@ -82,11 +111,12 @@ struct Person {
 
 impl Person {
     async fn live(mut self) {
-        for walk in 0_u64.. {
+        for number in 0_u64.. {
+            self.walks = number;
             if self.allowed().await == Signal::Finish {
                 return;
             }
-            let walk = format!("walk-{}-{walk}", self.number);
+            let walk = format!("walk-{}-{number}", self.number);
             if let Err(error) = self.walk(&walk).await {
                 self.ledger.complain(format!("{walk}: {error}"));
             }
@@ -95,17 +125,29 @@ impl Person {
 
     /// Waits until there is somebody to talk to.
     async fn allowed(&mut self) -> Signal {
-        let signal = self.signal.wait_for(|signal| *signal != Signal::Hold).await;
+        let walks = self.walks;
+        let goes_on = |signal: &Signal| match signal {
+            Signal::Hold => false,
+            Signal::Until(enough) => walks < *enough,
+            Signal::Walk | Signal::Finish => true,
+        };
+        let signal = self.signal.wait_for(goes_on).await;
         signal.map_or(Signal::Finish, |signal| *signal)
     }
 
     /// One walk to its end, through as many kills as it takes.
     async fn walk(&mut self, walk: &str) -> Result<(), Error> {
-        let transport = HttpTransport::new(&self.address)?;
-        let options = Options { resend_delay: Duration::ZERO, ..Options::default() };
+        let public_pem = self.public_pem.clone();
+        let options = Options {
+            resend_delay: Duration::ZERO,
+            key_source: Some(Arc::new(move || public_pem.clone())),
+            ..Options::default()
+        };
         let secret = SecretString::from(SECRET);
-        let mut player =
-            Player::new(self.document.clone(), &self.public_pem, secret, walk, transport, options)?;
+        // Some phones still have the key before this one: they are told so, fetch it, and send again.
+        let stale = self.stale_pem.as_ref().filter(|_| self.rng.random_ratio(1, 8));
+        let pem = stale.unwrap_or(&self.public_pem).clone();
+        let mut player = Player::new(self.document.clone(), &pem, secret, walk, self.line.clone(), options)?;
         let colour = if self.rng.random() { "Red" } else { "Blue" };
         let answers = json!({"Name": walk, "Colour": colour});
         let mut person = Truthful::new(answers.as_object().cloned().expect("an object"));
@@ -158,7 +200,7 @@ impl Person {
     }
 
     /// Sends the last envelope once more, byte for byte, as a network does; says whether that closed the walk.
-    async fn resend(&mut self, walk: &str, player: &mut Player<HttpTransport>) -> Result<bool, Error> {
+    async fn resend(&mut self, walk: &str, player: &mut Player<Line>) -> Result<bool, Error> {
         let is_closing = player.walk().steps.iter().rev().find_map(|step| match step {
             Step::Request(request) => Some(request["action"] == "data_exchange"),
             _ => None,

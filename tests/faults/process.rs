@@ -3,19 +3,21 @@
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use formgate::crypto::PrivateKey;
 use formgate::flow::compile::{Settings, compile};
 use formgate::form::Form;
-use formgate::store::{self, Store};
+use formgate::store::{self, QueueDepth, Store};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use super::ledger::Ledger;
 use super::sink::Sink;
 
 /// The app's secret.
@@ -26,14 +28,19 @@ const START: Duration = Duration::from_secs(20);
 /// One installation, whichever process serves it.
 pub struct Gate {
     folder: TempDir,
-    listen: SocketAddr,
+    pub listen: SocketAddr,
+    admin: SocketAddr,
     variables: Vec<(String, String)>,
     pub document: Value,
     pub public_pem: String,
+    ledger: Arc<Ledger>,
 }
 
 /// A process. Dropping it kills it.
-pub struct Process(Child);
+pub struct Process {
+    child: Child,
+    ledger: Arc<Ledger>,
+}
 
 /// Two screens: a name, and a choice.
 fn form() -> Value {
@@ -51,24 +58,41 @@ fn form() -> Value {
     })
 }
 
+fn destination(sink: &Sink) -> String {
+    let Sink { id, url, secret, lines, .. } = sink;
+    format!(
+        r#"
+[[destination]]
+id = "{id}"
+kind = "webhook"
+url = "{url}"
+secret = "{secret}"
+allow_private_network = true
+{lines}
+"#
+    )
+}
+
 impl Gate {
-    /// Writes what an operator would: form, key, configuration.
-    pub fn new(sink: &Sink, variables: &[(&str, &str)]) -> Gate {
+    /// Writes what an operator would: form, key, configuration. Every process gets the variables.
+    pub fn new(ledger: &Arc<Ledger>, sinks: &[&Sink], variables: &[(&str, &str)]) -> Gate {
         let folder = tempfile::tempdir().expect("a folder");
         let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("a file");
-        let (form, key, listen) = (form(), PrivateKey::generate(), free_address());
+        let (form, key) = (form(), PrivateKey::generate());
+        let (listen, admin) = (free_address(), free_address());
         write("form.json", &form.to_string());
         write("key.pem", key.private_pem().expose_secret());
-        let (url, webhook) = (&sink.url, &sink.secret);
+        let ids: Vec<_> = sinks.iter().map(|sink| sink.id.as_str()).collect();
+        let destinations: String = sinks.iter().map(|sink| destination(sink)).collect();
         write(
             "formgate.toml",
             &format!(
                 r#"
 [server]
 listen = "{listen}"
-admin_listen = "127.0.0.1:0"
-data_dir = "data"
-master_key = "file:master.key"
+admin_listen = "{admin}"
+data_dir = "kept/data"
+master_key = "file:kept/master.key"
 
 [log]
 level = "warn"
@@ -77,27 +101,29 @@ level = "warn"
 id = "shop"
 app_secret = "{SECRET}"
 private_keys = ["file:key.pem"]
-
-[[destination]]
-id = "crm"
-kind = "webhook"
-url = "{url}"
-secret = "{webhook}"
-allow_private_network = true
-
+{destinations}
 [[flow]]
 id = "visit"
 tool = "form"
 definition = "form.json"
 number = "shop"
-deliver_to = ["crm"]
+deliver_to = {ids:?}
 "#
             ),
         );
+        std::fs::create_dir(folder.path().join("kept")).expect("a folder");
         let form: Form = serde_json::from_value(form).expect("a form");
         let compiled = compile(&form, &Settings::default()).expect("a flow");
         let variables = variables.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-        Gate { folder, listen, variables, document: compiled.document, public_pem: key.public_pem() }
+        Gate {
+            folder,
+            listen,
+            admin,
+            variables,
+            document: compiled.document,
+            public_pem: key.public_pem(),
+            ledger: Arc::clone(ledger),
+        }
     }
 
     /// Where phones send to.
@@ -105,42 +131,81 @@ deliver_to = ["crm"]
         format!("http://{}/flows/visit", self.listen)
     }
 
+    /// Everything that the program keeps.
+    pub fn kept(&self) -> PathBuf {
+        self.folder.path().join("kept")
+    }
+
     /// Starts the program on the same data, at the same address.
     pub fn spawn(&self) -> Process {
+        self.spawn_with(&[])
+    }
+
+    /// The same, for this process with further variables.
+    pub fn spawn_with(&self, variables: &[(&str, &str)]) -> Process {
         let log = std::fs::File::options().create(true).append(true).open(self.log()).expect("a log file");
         let mut serve = self.command("serve");
-        Process(serve.stdout(Stdio::null()).stderr(log).spawn().expect("the program starts"))
+        serve.envs(variables.iter().copied()).stdout(Stdio::null()).stderr(log);
+        let child = serve.spawn().expect("the program starts");
+        self.ledger.new_life();
+        Process { child, ledger: Arc::clone(&self.ledger) }
     }
 
     /// Waits until it takes submissions.
     pub async fn ready(&self, process: &mut Process) {
-        let give_up = Instant::now() + START;
-        while !is_ready(self.listen).await {
-            let ended = process.0.try_wait().expect("a child");
-            assert!(ended.is_none() && Instant::now() < give_up, "{ended:?}, not ready: {}", self.said());
-            tokio::time::sleep(Duration::from_millis(3)).await;
-        }
+        assert!(self.ready_or_ended(process).await.is_none(), "it ended: {}", self.said());
     }
 
-    /// The ids of all submissions, as an operator reads them while the program is stopped.
+    /// Waits until it takes submissions, or says how it ended instead.
+    pub async fn ready_or_ended(&self, process: &mut Process) -> Option<ExitStatus> {
+        let give_up = Instant::now() + START;
+        while !is_ready(self.listen).await {
+            if let Some(ended) = process.ended() {
+                return Some(ended);
+            }
+            assert!(Instant::now() < give_up, "not ready: {}", self.said());
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+        None
+    }
+
+    /// The ids of all submissions, as an operator reads them.
     pub fn stored(&self) -> BTreeSet<String> {
-        let export = self.command("submissions").arg("export").output().expect("the program starts");
-        assert!(export.status.success(), "{}", String::from_utf8_lossy(&export.stderr));
         let id = |line: &str| {
             let submission: Value = serde_json::from_str(line).expect("a submission on each line");
             submission["id"].as_str().expect("an id").to_owned()
         };
-        String::from_utf8(export.stdout).expect("UTF-8").lines().map(id).collect()
+        self.run(&["submissions", "export"]).lines().map(id).collect()
+    }
+
+    /// What a command prints; it has to end well.
+    pub fn run(&self, arguments: &[&str]) -> String {
+        let (name, rest) = arguments.split_first().expect("a command");
+        let output = self.command(name).args(rest).output().expect("the program starts");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+
+    /// How many deliveries the stopped program has in each state.
+    pub async fn depths(&self) -> Vec<QueueDepth> {
+        let store = Store::open_embedded(&store::Options::new(self.kept().join("data")));
+        let store = store.expect("the store opens");
+        let depths = store.depths().await.expect("a read");
+        store.close().await.expect("a clean close");
+        depths
     }
 
     /// How many deliveries the stopped program has in any state but delivered.
     pub async fn not_delivered(&self) -> u64 {
-        let store = Store::open_embedded(&store::Options::new(self.folder.path().join("data")));
-        let depths = store.expect("the store opens").depths().await.expect("a read");
-        depths.iter().map(|depth| depth.due + depth.in_flight + depth.dead).sum()
+        self.depths().await.iter().map(|depth| depth.due + depth.in_flight + depth.dead).sum()
     }
 
-    fn command(&self, name: &str) -> Command {
+    /// What the metrics say.
+    pub async fn metrics(&self) -> String {
+        get(self.admin, "/metrics").await.expect("metrics")
+    }
+
+    pub fn command(&self, name: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_formgate"));
         command.arg(name).arg("--config").arg(self.folder.path().join("formgate.toml"));
         command.envs(self.variables.iter().map(|(name, value)| (name, value))).stdin(Stdio::null());
@@ -151,7 +216,8 @@ deliver_to = ["crm"]
         Path::join(self.folder.path(), "log")
     }
 
-    fn said(&self) -> String {
+    /// What the program has logged.
+    pub fn said(&self) -> String {
         std::fs::read_to_string(self.log()).unwrap_or_default()
     }
 }
@@ -162,19 +228,45 @@ impl Process {
         self.end();
     }
 
-    /// SIGTERM, and a clean end.
-    pub fn stop(mut self) {
-        let pid = self.0.id().to_string();
+    /// SIGTERM, and a clean end; how long that took.
+    pub fn stop(mut self) -> Duration {
+        let (pid, asked) = (self.child.id().to_string(), Instant::now());
         let sent = Command::new("kill").args(["-TERM", &pid]).status().expect("kill");
         assert!(sent.success());
-        let status = self.0.wait().expect("a child");
+        let status = self.child.wait().expect("a child");
         assert!(status.success(), "{status}");
+        asked.elapsed()
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child")
+    }
+
+    /// Waits until it has ended by itself.
+    pub async fn until_ended(&mut self, patience: Duration) -> Option<ExitStatus> {
+        let give_up = Instant::now() + patience;
+        while Instant::now() < give_up {
+            if let Some(ended) = self.ended() {
+                return Some(ended);
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        None
+    }
+
+    /// Memory that is really in use.
+    pub fn resident_bytes(&self) -> u64 {
+        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.child.id())).expect("statm");
+        let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).expect("pages");
+        pages * 4096
     }
 
     fn end(&mut self) {
         // It may have ended by itself, which the next start will tell.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.ledger.new_life();
     }
 }
 
@@ -185,19 +277,26 @@ impl Drop for Process {
 }
 
 /// A port that stays free while nobody listens: below those that the system gives to outgoing connections.
-fn free_address() -> SocketAddr {
+pub fn free_address() -> SocketAddr {
     let mut addresses =
         (0..200).map(|_| SocketAddr::from((Ipv4Addr::LOCALHOST, rand::random_range(15_000..32_000))));
     addresses.find(|address| TcpListener::bind(address).is_ok()).expect("a free port")
 }
 
-async fn is_ready(address: SocketAddr) -> bool {
+async fn get(address: SocketAddr, path: &str) -> std::io::Result<String> {
     let ask = async {
         let mut stream = TcpStream::connect(address).await?;
-        stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: gate\r\nconnection: close\r\n\r\n").await?;
+        let request = format!("GET {path} HTTP/1.1\r\nhost: gate\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
-        std::io::Result::Ok(answer.starts_with("HTTP/1.1 200"))
+        Ok(answer)
     };
-    matches!(tokio::time::timeout(Duration::from_secs(2), ask).await, Ok(Ok(true)))
+    tokio::time::timeout(Duration::from_secs(2), ask)
+        .await
+        .unwrap_or(Err(std::io::ErrorKind::TimedOut.into()))
+}
+
+async fn is_ready(address: SocketAddr) -> bool {
+    get(address, "/readyz").await.is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
 }

@@ -1,77 +1,260 @@
-//! The destination: a web server of its own, which checks signatures by its own code and writes down what came.
+//! A destination: a server of its own that checks signatures by its own code, writes down what came, and behaves as badly
+//! as a test wants.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use http_body_util::{BodyExt as _, Empty};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use rand::RngExt as _;
+use rand::rngs::SmallRng;
 use serde_json::Value;
 use sha2::Sha256;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 
-use super::ledger::Ledger;
+use super::ledger::{Delivery, Ledger};
+
+/// Longer than any attempt may last.
+const FOR_EVER: Duration = Duration::from_secs(120);
+/// What one delivery may have; the form is small.
+const MAX_REQUEST: usize = 256 * 1024;
+
+/// How a destination behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// Takes everything, within 15 ms.
+    Well,
+    /// Seven of ten well; one 500, and each one of twenty: 429, a reset, no answer at all, taken and cut off.
+    Mixed,
+    /// Takes nothing and says so.
+    Broken,
+    /// Takes it and never answers.
+    Hang,
+    /// Takes it and sends its answer byte by byte, one a second.
+    Drip,
+    /// Takes it and answers with a body that does not end.
+    Endless,
+    /// Resets every connection.
+    Reset,
+    /// Takes everything, each after this time.
+    Slow(Duration),
+}
 
 /// A running destination.
 pub struct Sink {
+    pub id: String,
     pub url: String,
     /// `whsec_…`
     pub secret: String,
+    /// Further lines of its configuration.
+    pub lines: String,
+    inside: Arc<Inside>,
+}
+
+struct Inside {
+    id: String,
+    key: [u8; 32],
+    ledger: Arc<Ledger>,
+    manner: Mutex<Manner>,
+    dice: Mutex<SmallRng>,
+    /// Hears of every delivery that was taken, before it is answered: its submission and its key.
+    heard: Mutex<Option<mpsc::UnboundedSender<Heard>>>,
+}
+
+/// What a test hears of a delivery.
+#[derive(Debug, Clone)]
+pub struct Heard {
+    /// By the program's clock.
+    pub completed_at_ms: i64,
+    /// By the wall clock.
+    pub at_ms: i64,
 }
 
 impl Sink {
-    pub async fn start(ledger: Arc<Ledger>) -> Sink {
-        let key: [u8; 32] = rand::random();
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    pub async fn start(id: &str, ledger: &Arc<Ledger>, dice: SmallRng) -> Sink {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
+        let inside = Arc::new(Inside {
+            id: id.to_owned(),
+            key: rand::random(),
+            ledger: Arc::clone(ledger),
+            manner: Mutex::new(Manner::Well),
+            dice: Mutex::new(dice),
+            heard: Mutex::default(),
+        });
+        let secret = format!("whsec_{}", STANDARD.encode(inside.key));
+        let serving = Arc::clone(&inside);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let ledger = Arc::clone(&ledger);
-                tokio::spawn(async move {
-                    let service = service_fn(move |request| take(request, key, Arc::clone(&ledger)));
-                    // A caller that was killed breaks its connection.
-                    let _ = hyper::server::conn::http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await;
-                });
+                let inside = Arc::clone(&serving);
+                // A caller that was killed breaks its connection.
+                tokio::spawn(async move { drop(inside.serve(stream).await) });
             }
         });
-        Sink { url: format!("http://{address}/hook"), secret: format!("whsec_{}", STANDARD.encode(key)) }
+        Sink {
+            id: id.to_owned(),
+            url: format!("http://{address}/hook"),
+            secret,
+            lines: String::new(),
+            inside,
+        }
+    }
+
+    pub fn behave(&self, manner: Manner) {
+        *self.inside.manner.lock().expect("no panic while held") = manner;
+    }
+
+    /// What comes from now on.
+    pub fn listen(&self) -> mpsc::UnboundedReceiver<Heard> {
+        let (tell, heard) = mpsc::unbounded_channel();
+        *self.inside.heard.lock().expect("no panic while held") = Some(tell);
+        heard
     }
 }
 
-async fn take(
-    request: Request<Incoming>,
-    key: [u8; 32],
-    ledger: Arc<Ledger>,
-) -> Result<Response<Empty<Bytes>>, hyper::Error> {
-    let header = |name: &str| {
-        request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
-    };
-    let (id, timestamp, signatures) =
-        (header("webhook-id"), header("webhook-timestamp"), header("webhook-signature"));
-    // A request that is cut off in its body was never here.
-    let body = request.into_body().collect().await?.to_bytes();
-    let status = match read(&body).filter(|_| is_signed(&key, &id, &timestamp, &signatures, &body)) {
-        Some((submission, walk, name)) => {
-            ledger.deliver(&id, &submission, &walk, &name);
-            StatusCode::NO_CONTENT
+/// What is done with one request.
+enum Fate {
+    Take,
+    Refuse(&'static str),
+    Reset,
+    /// Not taken, and never answered.
+    Ignore,
+    /// Taken, and never answered.
+    Swallow,
+    /// Taken, and cut off.
+    Cut,
+    Drip,
+    Endless,
+}
+
+impl Inside {
+    async fn serve(&self, mut stream: TcpStream) -> std::io::Result<()> {
+        let manner = *self.manner.lock().expect("no panic while held");
+        let (lot, pause_ms) = {
+            let mut dice = self.dice.lock().expect("no panic while held");
+            (dice.random_range(0..100), dice.random_range(0..15))
+        };
+        let fate = match manner {
+            Manner::Well | Manner::Slow(_) => Fate::Take,
+            Manner::Broken => Fate::Refuse("500 Internal Server Error\r\n"),
+            Manner::Hang => Fate::Swallow,
+            Manner::Drip => Fate::Drip,
+            Manner::Endless => Fate::Endless,
+            Manner::Reset => Fate::Reset,
+            Manner::Mixed => match lot {
+                0..10 => Fate::Refuse("500 Internal Server Error\r\n"),
+                10..15 => Fate::Refuse("429 Too Many Requests\r\nretry-after: 1\r\n"),
+                15..20 => Fate::Reset,
+                20..25 => Fate::Ignore,
+                25..30 => Fate::Cut,
+                _ => Fate::Take,
+            },
+        };
+        if matches!(fate, Fate::Reset) {
+            stream.set_zero_linger()?;
+            return Ok(());
         }
-        None => {
-            ledger.complain(format!("the delivery {id} is not signed, or not readable"));
-            StatusCode::UNAUTHORIZED
+        // A request that is cut off was never here.
+        let Some((head, body)) = read_request(&mut stream).await? else { return Ok(()) };
+        match fate {
+            Fate::Refuse(status) => return answer(&mut stream, status).await,
+            Fate::Ignore => {
+                tokio::time::sleep(FOR_EVER).await;
+                return Ok(());
+            }
+            _ => {}
         }
-    };
-    // Taken but not yet answered: when the process is killed now, it must send the same again.
-    tokio::time::sleep(Duration::from_millis(rand::random_range(0..15))).await;
-    let mut response = Response::new(Empty::new());
-    *response.status_mut() = status;
-    Ok(response)
+        let answered = matches!(fate, Fate::Take);
+        if !self.take(&head, &body, answered) {
+            return answer(&mut stream, "401 Unauthorized\r\n").await;
+        }
+        // Taken but not yet answered: when the process is killed now, it must send the same again.
+        let pause = if let Manner::Slow(pause) = manner { pause } else { Duration::from_millis(pause_ms) };
+        tokio::time::sleep(pause).await;
+        match fate {
+            Fate::Swallow => tokio::time::sleep(FOR_EVER).await,
+            Fate::Cut => {}
+            Fate::Drip => {
+                for byte in b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n".iter().cycle() {
+                    stream.write_all(&[*byte]).await?;
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+            Fate::Endless => {
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1073741824\r\n\r\n").await?;
+                for _ in 0..16_384 {
+                    stream.write_all(&[b'x'; 65_536]).await?;
+                }
+            }
+            _ => return answer(&mut stream, "204 No Content\r\n").await,
+        }
+        Ok(())
+    }
+
+    /// Writes down a delivery; `false` if it is none of ours.
+    fn take(&self, head: &str, body: &[u8], answered: bool) -> bool {
+        let header = |name: &str| {
+            let line = head.lines().find_map(|line| {
+                let (found, value) = line.split_once(':')?;
+                found.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
+            });
+            line.unwrap_or_default()
+        };
+        let [key, timestamp, signatures] =
+            ["webhook-id", "webhook-timestamp", "webhook-signature"].map(header);
+        let read = serde_json::from_slice::<Value>(body).ok();
+        let text = |path: &str| Some(read.as_ref()?.pointer(path)?.as_str()?.to_owned());
+        let said = || {
+            let paths = ["/data/id", "/data/flow_token", "/data/answers/0/value", "/data/completed_at"];
+            let [submission, walk, name, completed_at] = paths.map(text);
+            Some((submission?, walk?, name?, completed_at?))
+        };
+        let signed = is_signed(&self.key, &key, &timestamp, &signatures, body);
+        let Some((submission, walk, name, completed_at)) = said().filter(|_| signed) else {
+            self.ledger.complain(format!("the delivery {key} is not signed, or not readable"));
+            return false;
+        };
+        let delivery =
+            Delivery { destination: &self.id, key: &key, submission: &submission, walk: &walk, name: &name };
+        self.ledger.deliver(&delivery, answered);
+        if let Some(heard) = &*self.heard.lock().expect("no panic while held") {
+            let at_ms = jiff::Timestamp::now().as_millisecond();
+            let completed_at: jiff::Timestamp = completed_at.parse().expect("a time");
+            let completed_at_ms = completed_at.as_millisecond();
+            let _nobody_listens = heard.send(Heard { completed_at_ms, at_ms });
+        }
+        true
+    }
+}
+
+/// Head and body, or nothing if it was cut off.
+async fn read_request(stream: &mut TcpStream) -> std::io::Result<Option<(String, Vec<u8>)>> {
+    let mut bytes = Vec::new();
+    loop {
+        if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            let head = String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).into_owned();
+            let length = head.lines().find_map(|line| {
+                let (name, value) = line.split_once(':')?;
+                name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+            });
+            let whole = end + 4 + length.unwrap_or(0);
+            if bytes.len() >= whole {
+                return Ok(Some((head, bytes.split_off(end + 4))));
+            }
+        }
+        if bytes.len() > MAX_REQUEST || stream.read_buf(&mut bytes).await? == 0 {
+            return Ok(None);
+        }
+    }
+}
+
+async fn answer(stream: &mut TcpStream, status: &str) -> std::io::Result<()> {
+    let answer = format!("HTTP/1.1 {status}content-length: 0\r\nconnection: close\r\n\r\n");
+    stream.write_all(answer.as_bytes()).await?;
+    stream.shutdown().await
 }
 
 /// Standard Webhooks 1.0.0: `v1,` and the base64 of HMAC-SHA-256 over id, time and body.
@@ -81,11 +264,4 @@ fn is_signed(key: &[u8; 32], id: &str, timestamp: &str, signatures: &str, body: 
     mac.update(body);
     let expected = format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()));
     signatures.split(' ').any(|signature| signature == expected)
-}
-
-/// Submission, flow token, and the answer to the first question.
-fn read(body: &[u8]) -> Option<(String, String, String)> {
-    let body: Value = serde_json::from_slice(body).ok()?;
-    let text = |path: &str| body.pointer(path).and_then(Value::as_str).map(str::to_owned);
-    Some((text("/data/id")?, text("/data/flow_token")?, text("/data/answers/0/value")?))
 }

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::lane::{BUSY_PAUSE, DestinationLane, LEASE_MS};
 use super::raised;
 use crate::audit;
+use crate::fault;
 use crate::outbox::Error;
 use crate::outbox::breaker::Sign;
 use crate::outbox::destination::{Call, Outcome, Verdict};
@@ -69,6 +70,7 @@ impl DestinationLane {
     pub(super) async fn attempt(self, delivery: Delivery, abandoned: watch::Receiver<bool>) -> Report {
         let started_ms = self.outbox.clock.now_ms();
         let started = Instant::now();
+        fault::point("worker.claimed");
         let Some(ended) = self.deliver(&delivery, abandoned).await else { return Report::NOTHING };
         if let Ended::Unready { .. } = ended {
             // Nothing was attempted, so nothing is told of it.
@@ -77,6 +79,7 @@ impl DestinationLane {
             self.settle(&delivery, settlement).await;
             return Report::NOTHING;
         }
+        fault::point("worker.answered");
         let report = Report::of(&ended);
         let took_ms = u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
         let (class, status) = ended.labels();
@@ -121,6 +124,7 @@ impl DestinationLane {
             self.metrics.delivery(&delivery.destination, outcome);
         }
         self.settle(&delivery, settlement).await;
+        fault::point("worker.settled");
         report
     }
 

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, Statement, params};
 
 use super::prefix_end;
+use crate::fault;
 use crate::store::erasure::traced;
 use crate::store::{DeliveryState, Erased, Erasure, Table};
 
@@ -91,6 +92,7 @@ pub(super) fn scrub(connection: &Connection) -> rusqlite::Result<bool> {
         let mut freed = vacuum.query([])?;
         while freed.next()?.is_some() {}
     }
+    fault::point("store.vacuumed");
     connection.busy_timeout(std::time::Duration::from_millis(SCRUB_PATIENCE_MS.into()))?;
     let blocked: rusqlite::Result<i64> =
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));

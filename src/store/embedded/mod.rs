@@ -28,6 +28,8 @@ use super::{
     Lane, Link, Mac, Pending, Put, QueueDepth, Rate, Record, Reopened, Scan, Settlement, Table, Tokens,
 };
 
+use crate::fault;
+
 pub use self::backup::RestoreError;
 pub(super) use self::backup::{faults, restore};
 #[cfg(feature = "faults")]
@@ -132,6 +134,10 @@ impl Embedded {
             return Err(OpenError::Newer { found, known: schema::SCHEMA_VERSION });
         }
         schema::prepare_writer(&connection)?;
+        #[cfg(feature = "faults")]
+        if options.faults.sync_normal {
+            connection.pragma_update(None, "synchronous", "NORMAL")?;
+        }
         if unclean && std::fs::metadata(&path)?.len() < MAX_CHECKED_BYTES {
             let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
             if verdict != "ok" {
@@ -187,7 +193,13 @@ fn end(writer: &Writer, thread: Option<JoinHandle<()>>) {
 
 impl Backend for Embedded {
     fn commit(&self, batch: Batch) -> Pending<'_, ()> {
-        Box::pin(self.writer.write(move |statements| statements.apply(&batch)))
+        Box::pin(self.writer.write(move |statements| {
+            let applied = statements.apply(&batch);
+            if !batch.deliveries.is_empty() {
+                fault::point("store.in_transaction");
+            }
+            applied
+        }))
     }
 
     fn claim_lanes(&self, claim: Claim) -> Pending<'_, Vec<Delivery>> {

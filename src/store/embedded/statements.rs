@@ -15,6 +15,8 @@ pub(super) const DELIVERY: &str =
 
 /// The statements of the writing connection, prepared once.
 pub(super) struct Statements<'c> {
+    #[cfg(feature = "faults")]
+    connection: &'c Connection,
     begin: Statement<'c>,
     savepoint: Statement<'c>,
     undo: Statement<'c>,
@@ -40,6 +42,8 @@ pub(super) struct Statements<'c> {
 impl<'c> Statements<'c> {
     pub(super) fn prepare(connection: &'c Connection, mac: SharedMac) -> rusqlite::Result<Self> {
         Ok(Self {
+            #[cfg(feature = "faults")]
+            connection,
             eraser: Eraser::prepare(connection)?,
             chain: Chain::prepare(connection, mac)?,
             begin: connection.prepare("BEGIN IMMEDIATE")?,
@@ -112,6 +116,14 @@ impl<'c> Statements<'c> {
     pub(super) fn commit(&mut self) -> rusqlite::Result<()> {
         self.chain.finish()?;
         self.commit.execute([]).map(drop)
+    }
+
+    /// Forgets a transaction that could not be committed, and says that all is well.
+    #[cfg(feature = "faults")]
+    pub(super) fn abandon(&mut self) -> Result<(), (&'static str, rusqlite::Error)> {
+        // SQLite may have rolled back by itself.
+        let _rolled_back = self.connection.execute_batch("ROLLBACK");
+        Ok(())
     }
 
     pub(super) fn apply(&mut self, batch: &Batch) -> rusqlite::Result<Result<(), Error>> {

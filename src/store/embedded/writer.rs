@@ -27,6 +27,10 @@ const MAX_QUEUED: usize = 1024;
 pub struct FaultSwitches {
     /// Answers before the commit, and leaves time for the process to be killed in between.
     pub ack_early: bool,
+    /// Syncs the log only when it is folded in, as many programs set SQLite up.
+    pub sync_normal: bool,
+    /// Acknowledges what could not be committed, and goes on.
+    pub swallow_errors: bool,
 }
 
 /// What an operation leaves behind until the group is committed.
@@ -186,7 +190,11 @@ impl Writing {
             std::thread::sleep(std::time::Duration::from_millis(50));
         }
         // With synchronous=FULL this returns after the log was synced.
-        statements.commit().map_err(|error| ("commit", error))?;
+        let committed = statements.commit().map_err(|error| ("commit", error));
+        #[cfg(feature = "faults")]
+        let committed =
+            if self.faults.swallow_errors { committed.or_else(|_| statements.abandon()) } else { committed };
+        committed?;
         acknowledgements.into_iter().for_each(|acknowledge| acknowledge());
         Ok(())
     }
