@@ -113,11 +113,7 @@ impl AppsScript {
     fn echo(&self, query: &str) -> Response {
         let key = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "user_content_key");
         match key.and_then(|(_, key)| self.state().answers.remove(key.as_ref())) {
-            Some(said) => {
-                let json = HeaderValue::from_static("application/json; charset=utf-8");
-                Response { body: said.into(), ..Response::empty(StatusCode::OK) }
-                    .with_header(header::CONTENT_TYPE, json)
-            }
+            Some(said) => Response::new(StatusCode::OK, "application/json; charset=utf-8", said),
             None => page("Sorry, unable to open the file at this time."),
         }
     }
