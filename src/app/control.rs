@@ -363,6 +363,10 @@ impl Control {
                 let json =
                     serde_json::to_string_pretty(&shown.submission).map_err(|error| error.to_string())?;
                 say(tell, json).await?;
+                if let Some(at_ms) = self.outbox.confirmed_ms(id).await.map_err(|error| error.to_string())? {
+                    let at = jiff::Timestamp::from_millisecond(at_ms).unwrap_or_default();
+                    say(tell, format!("confirmed by Meta's webhook at {at:.0}")).await?;
+                }
                 for delivery in &shown.deliveries {
                     say(tell, format!("delivery {}  {}", delivery.key, state_of(delivery))).await?;
                     for attempt in &delivery.attempts {

@@ -222,7 +222,7 @@ impl Cause {
                 "The log says why. Look at [backup] directory: its space, and who may write. formgate store backup DIRECTORY tries at once."
             }
             Self::Erasure => {
-                "It is tried again at every start: look at the log for why it fails, mend that and restart. The law gives it a time."
+                "It is tried again every hour, and at every start. The log says why it fails; mend that. The law gives it a time."
             }
             Self::SingleCopy => {
                 "Bring the shared store back. Until then this node's disk is the only copy: keep it, and do not remove the node."

@@ -144,8 +144,8 @@ pub struct Backup {
 /// The store that nodes share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SharedStore {
-    /// Since when it cannot be reached.
-    pub away_since_ms: Option<i64>,
+    /// How long it has been out of reach.
+    pub away: Option<Duration>,
     /// Records that are on this node only.
     pub single: u64,
 }
@@ -333,8 +333,8 @@ impl Thresholds {
     }
 
     /// The store that nodes share, and what only this node has meanwhile.
-    pub fn shared_store(&self, now_ms: i64, shared: SharedStore) -> Vec<Sign> {
-        let away = shared.away_since_ms.map(|since_ms| since(since_ms, now_ms));
+    pub fn shared_store(&self, shared: SharedStore) -> Vec<Sign> {
+        let away = shared.away;
         let text = || {
             format!(
                 "The shared store has been out of reach for {} minutes.",

@@ -13,7 +13,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
-use super::query::Cursor;
+use super::history::Attempt;
+use super::query::{Cursor, DeliveryView};
 use super::submission::Submission;
 use super::{Error, Outbox, SubmissionId};
 use crate::audit;
@@ -167,9 +168,32 @@ struct Job {
     begun_ms: Option<i64>,
     erased: u64,
     gone_to: BTreeMap<String, u64>,
+    /// An older release did not count them.
+    #[serde(default)]
+    maybe_gone_to: BTreeMap<String, u64>,
 }
 
 impl Job {
+    /// Counts a submission that is about to be erased, and who has or may have it.
+    fn count(&mut self, deliveries: &[DeliveryView]) {
+        self.erased += 1;
+        for delivery in deliveries {
+            let counts = if delivery.state == DeliveryState::Delivered {
+                &mut self.gone_to
+            } else if may_have(delivery) {
+                &mut self.maybe_gone_to
+            } else {
+                continue;
+            };
+            *counts.entry(delivery.destination.clone()).or_default() += 1;
+        }
+    }
+
+    fn done(self, scrubbed: bool) -> ErasedPerson {
+        let Self { erased, gone_to, maybe_gone_to, .. } = self;
+        ErasedPerson { erased, gone_to, maybe_gone_to, scrubbed }
+    }
+
     /// How audit events name it: enough to match a request, too little to find a person.
     fn subject(&self) -> String {
         let hash: String = self.hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
@@ -181,6 +205,12 @@ impl Job {
     }
 }
 
+/// Whether a destination that has not confirmed a delivery may have it all the same.
+fn may_have(delivery: &DeliveryView) -> bool {
+    let unclear = |attempt: &Attempt| attempt.status.is_none_or(|status| status >= 500);
+    delivery.state == DeliveryState::Leased || delivery.attempts.iter().any(unclear)
+}
+
 /// What an erasure did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ErasedPerson {
@@ -188,6 +218,8 @@ pub struct ErasedPerson {
     pub erased: u64,
     /// How many of them each destination had got: what is there has to be erased there.
     pub gone_to: BTreeMap<String, u64>,
+    /// How many each destination may have got: an attempt is under way, or one ended without a clear answer.
+    pub maybe_gone_to: BTreeMap<String, u64>,
     /// Whether the files were scrubbed, too; if not, the running server does it later.
     pub scrubbed: bool,
 }
@@ -287,12 +319,20 @@ impl Outbox {
         progress: impl FnMut(u64),
     ) -> Result<ErasedPerson, Error> {
         self.index_older().await?;
-        let none = ErasedPerson { erased: 0, gone_to: BTreeMap::new(), scrubbed: true };
-        let Some(hash) = self.hash(person) else { return Ok(none) };
         let begun_ms = Some(self.clock.now_ms());
-        let actor_name = actor.to_owned();
-        let job =
-            Job { by: person.by, hash, actor: actor_name, begun_ms, erased: 0, gone_to: BTreeMap::new() };
+        let hash = self.hash(person);
+        let job = Job {
+            by: person.by,
+            hash: hash.unwrap_or_default(),
+            actor: actor.to_owned(),
+            begun_ms,
+            erased: 0,
+            gone_to: BTreeMap::new(),
+            maybe_gone_to: BTreeMap::new(),
+        };
+        if hash.is_none() {
+            return Ok(job.done(true));
+        }
         let key = [JOB, &rand::random::<[u8; 16]>()].concat();
         let _alone = self.erasing.acquire().await;
         let now_ms = self.clock.now_ms();
@@ -340,10 +380,7 @@ impl Outbox {
                 let Some(id) = submission_of(&entry) else { continue };
                 let states = self.deliveries_of(id, &self.holds().await?).await?;
                 let mut next = job.clone();
-                next.erased += 1;
-                for delivery in states.iter().filter(|view| view.state == DeliveryState::Delivered) {
-                    *next.gone_to.entry(delivery.destination.clone()).or_default() += 1;
-                }
+                next.count(&states);
                 let now_ms = self.clock.now_ms();
                 let event =
                     audit::Event::with_outcome(now_ms, &job.actor, "submission.erased", id, "on request");
@@ -367,7 +404,7 @@ impl Outbox {
         let event = audit::Event::ok(now_ms, &job.actor, "person.erased", job.subject());
         let batch = Batch::at(now_ms).delete(Table::Job, key).put(event.put());
         self.patiently(|| self.store.commit(batch.clone())).await?;
-        Ok(ErasedPerson { erased: job.erased, gone_to: job.gone_to, scrubbed })
+        Ok(job.done(scrubbed))
     }
 
     /// Erases one submission if its deliveries ended as long ago as `settled` says.

@@ -73,24 +73,29 @@ impl Outbox {
         }
     }
 
-    /// Keeps house until `shutdown` becomes true or the store stops: ends the erasures that another process began, then
+    /// Keeps house until `shutdown` becomes true or the store stops: ends the erasures that were begun and not ended, then
     /// deletes what is old enough, again and again.
     pub async fn keep_house(self, retention: Retention, mut shutdown: watch::Receiver<bool>) {
-        let begin = async {
-            self.index_older().await?;
-            self.resume_erasures().await
-        };
-        let begun = tokio::select! {
-            _ = shutdown.wait_for(|stop| *stop) => return,
-            begun = begin => begun,
-        };
-        match begun {
-            Ok(0) => {}
-            Ok(jobs) => tracing::info!(jobs, "erasures were ended that another process had begun"),
-            Err(error) => report(&error),
-        }
+        let mut indexed = false;
         let pause_ms = if retention.least_days() == Some(0) { QUICK_SWEEP_MS } else { SWEEP_MS };
         loop {
+            // What failed is tried again with each sweep: a person who is to be erased does not wait for a restart.
+            let resume = async {
+                if !indexed {
+                    self.index_older().await?;
+                    indexed = true;
+                }
+                self.resume_erasures().await
+            };
+            let resumed = tokio::select! {
+                _ = shutdown.wait_for(|stop| *stop) => return,
+                resumed = resume => resumed,
+            };
+            match resumed {
+                Ok(0) => {}
+                Ok(jobs) => tracing::info!(jobs, "erasures were ended that had been begun before"),
+                Err(error) => report(&error),
+            }
             let swept = tokio::select! {
                 _ = shutdown.wait_for(|stop| *stop) => return,
                 swept = self.sweep(&retention) => swept,

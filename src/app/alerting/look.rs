@@ -110,7 +110,7 @@ impl Looking {
         let quarantined = self.sources.metrics.deliveries_ended(&view.id, DeliveryOutcome::Quarantined) > 0;
         let paused = view.hold.paused.map(|paused| Paused {
             // Persons do it by the command line or the console.
-            by_itself: paused.actor == "outbox",
+            by_itself: paused.actor == "outbox" || paused.reconnect,
             reason: paused.reason,
         });
         let hold = Hold { paused, open_since_ms: view.hold.open.map(|open| open.since_ms) };

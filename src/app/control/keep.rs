@@ -173,6 +173,13 @@ impl Control {
         for (destination, count) in &erased.gone_to {
             say(tell, format!("{destination} had got {count} of them: have them erased there, too")).await?;
         }
+        for (destination, count) in &erased.maybe_gone_to {
+            say(
+                tell,
+                format!("{destination} may have got {count} of them: an attempt had no clear end; ask there"),
+            )
+            .await?;
+        }
         if !erased.scrubbed {
             tell.send(Told::Remark(REMAINS.to_owned())).await.map_err(|_| gone())?;
         }

@@ -128,11 +128,13 @@ fn disks_backups_erasures_numbers_and_the_shared_store_have_their_bounds() {
     assert_eq!(number(true, true), Level::Well);
     assert_eq!(number(false, true), Level::Bad("Number shop has no private key.".to_owned()));
     assert_eq!(number(true, false), Level::Bad("Number shop has no app secret that is in force.".to_owned()));
-    let shared =
-        |away_since_ms, single| bad(&thresholds.shared_store(61_000, SharedStore { away_since_ms, single }));
-    assert_eq!(shared(None, 1_000), Vec::<String>::new());
-    assert_eq!(shared(Some(2_000), 1_000), Vec::<String>::new());
-    assert_eq!(shared(Some(1_000), 1_001), ["shared_store", "single_copy"]);
+    let shared = |seconds: u64, single| {
+        let away = (seconds > 0).then(|| Duration::from_secs(seconds));
+        bad(&thresholds.shared_store(SharedStore { away, single }))
+    };
+    assert_eq!(shared(0, 1_000), Vec::<String>::new());
+    assert_eq!(shared(59, 1_000), Vec::<String>::new());
+    assert_eq!(shared(60, 1_001), ["shared_store", "single_copy"]);
 }
 
 proptest! {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use formgate::outbox::{
-    By, Contact, DeliveryKey, DestinationId, Error, Outcome, Person, Retention, Submission, SubmissionId,
-    Swept,
+    By, Clock as _, Contact, DeliveryKey, DestinationId, Error, Outcome, Person, Retention, Submission,
+    SubmissionId, Swept,
 };
 use formgate::store::{Batch, DeliveryFilter, DeliveryState, Scan, Table};
 use tokio::sync::watch;
@@ -323,4 +323,65 @@ async fn what_an_older_release_stored_is_found_too() {
     );
     assert!(!is_there(&home, sent.id).await);
     assert!(!matches!(home.outbox.submission(sent.id).await, Err(Error::Unreadable { .. })));
+}
+
+#[tokio::test]
+async fn an_erasure_while_a_delivery_is_under_way_says_who_may_have_it_and_keeps_nothing() {
+    let home = Home::new();
+    let (release, released) = watch::channel(false);
+    let slow = home.destination("slow", Behaviour::WaitsFor(released));
+    let down = home.destination("down", Behaviour::answers(Outcome::retry("status", Some(503), None)));
+    let refusing =
+        home.destination("refusing", Behaviour::answers(Outcome::refused("status", Some(422), "no")));
+    let all = [slow, down, refusing];
+    let ids: Vec<_> = all.iter().map(|destination| destination.id.clone()).collect();
+    let sent = of_person(1, "+393331234567", "ada@example.com");
+    accept(&home, &sent, &ids).await;
+    let working = home.work(&all);
+    home.settled(sent.id, &[DeliveryState::Due, DeliveryState::Dead, DeliveryState::Leased]).await;
+    assert_eq!(home.outbox.oldest_erasure_ms().await.expect("a read"), None);
+    let erased =
+        home.outbox.erase_person(&by_phone("+393331234567"), "test", |_| {}).await.expect("an erasure");
+    assert_eq!(erased.gone_to.len(), 0);
+    let maybe: Vec<_> = erased.maybe_gone_to.into_iter().collect();
+    assert_eq!(maybe, [("down".to_owned(), 1), ("slow".to_owned(), 1)], "a clear no is a no");
+    // The late outcome of what was under way brings nothing back.
+    release.send_replace(true);
+    working.stop().await;
+    assert!(!is_there(&home, sent.id).await);
+    let left = home.store.deliveries(DeliveryFilter::default(), None, 100).await.expect("a read");
+    assert_eq!(left, []);
+}
+
+#[tokio::test]
+async fn an_erasure_that_failed_is_ended_by_the_same_process_when_it_keeps_house() {
+    let home = Home::new();
+    let sent = of_person(1, "+393331234567", "ada@example.com");
+    accept(&home, &sent, &[crm()]).await;
+    let kept = home.outbox.retention(&[("contact".to_owned(), 30)]).await.expect("a retention");
+    let (stop, stopped) = watch::channel(false);
+    let keeping = tokio::spawn(home.outbox.clone().keep_house(kept, stopped));
+    // It has looked once, and found nothing to end.
+    for _ in 0..20 {
+        home.pause().await;
+    }
+    let outbox = home.outbox.clone();
+    let (told, mut reached) = watch::channel(false);
+    let erasing = tokio::spawn(async move {
+        let person = by_phone("+393331234567");
+        outbox.erase_person(&person, "test", |_| told.send_modify(|told| *told = true)).await
+    });
+    // It goes no further than this: the task waits for the store, and is never asked again.
+    reached.wait_for(|told| *told).await.expect("it goes on");
+    erasing.abort();
+    let begun_ms = home.clock.now_ms();
+    let jobs =
+        async || home.store.scan(Table::Job, Scan { limit: 9, ..Scan::default() }).await.expect("a read");
+    assert_eq!(jobs().await.len(), 1, "begun, and not ended");
+    assert_eq!(home.outbox.oldest_erasure_ms().await.expect("a read"), Some(begun_ms));
+    home.clock.advance(3_600_000);
+    home.until_async(async || jobs().await.is_empty()).await;
+    stop.send_replace(true);
+    keeping.await.expect("it ends");
+    assert!(!is_there(&home, sent.id).await);
 }
