@@ -13,14 +13,14 @@
 //! | [`client`] | the one outbound HTTP client: deadlines to the last byte, size cap, address guard | – |
 //! | [`audit`] | append-only events: who, what, when, outcome | `store` |
 //! | [`insight`] | what an operator has to know without looking: alerts | `client` `form` `store` |
-//! | [`outbox`] | submission, delivery, attempt, retry policy, worker, dead letters | `audit` `client` `crypto` `fault` `form` `store` |
+//! | [`outbox`] | submission, delivery, attempt, retry policy, worker, dead letters, files of answers | `audit` `client` `crypto` `fault` `form` `store` |
 //! | [`endpoint`] | the data exchange: envelope, actions, state, status mapping | `audit` `crypto` `fault` `flow` `form` `outbox` `server` `store` |
 //! | [`connector`] | one file per form tool: definition to form | `audit` `client` `crypto` `form` `outbox` `store` |
 //! | [`catalog`] | flows and their versions | `audit` `connector` `flow` `form` `outbox` `store` |
 //! | [`meta`] | what Meta calls besides the endpoint: webhooks | `crypto` `insight` `outbox` `server` `store` |
 //! | [`console`] | what people and programs manage Formgate by: the management API, tokens, roles | `audit` `catalog` `connector` `crypto` `endpoint` `flow` `form` `insight` `outbox` `player` `server` `store` |
 //! | [`player`] | a WhatsApp client that walks a flow against a real endpoint; its cryptography is its own | `client` `flow` `form` |
-//! | [`sandbox`] | the peers of a demo: a webhook inbox, a HubSpot account, SurveyMonkey's responses, a Google form's page | `client` `crypto` `server` |
+//! | [`sandbox`] | the peers of a demo: a webhook inbox, a HubSpot account, SurveyMonkey's responses, a Google form's page, Meta's file servers | `client` `crypto` `server` |
 //! | [`config`] | the only reader of environment and files | `fault` `server` |
 //! | [`app`] | composition root: builds components, route table, owns every long task | everything |
 //! | [`cli`] | one file per command | everything |

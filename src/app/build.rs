@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use secrecy::ExposeSecret as _;
 
-use super::{Error, Keys, StoreKeys, destinations, master_keys};
+use super::{Error, Keys, StoreKeys, destinations, files, master_keys};
 use crate::catalog::Catalog;
 use crate::catalog::import;
 use crate::catalog::overlay::Overlay;
@@ -56,8 +56,10 @@ pub(super) async fn build(config: &Config) -> Result<Built, Error> {
     let store = Store::open_embedded(&store_options(config))?;
     let vault = Vault::new(sealer.clone(), Purpose::StoredBody);
     let StoreKeys { chain, index } = StoreKeys::open(&store, &sealer, clock.now_ms()).await?;
-    let outbox =
-        Outbox::new(store.clone(), Arc::new(vault), clock.clone()).indexed(Arc::<MacKey>::clone(&index));
+    let files = files::build(config, store.clone(), sealer.clone(), clock.clone());
+    let outbox = Outbox::new(store.clone(), Arc::new(vault), clock.clone())
+        .indexed(Arc::<MacKey>::clone(&index))
+        .with_files(files);
     let metrics = Metrics::new();
 
     let (mut numbers, mut configured) = (HashMap::new(), HashMap::new());
@@ -118,6 +120,7 @@ pub(super) async fn build(config: &Config) -> Result<Built, Error> {
             metrics: metrics.flow(id),
             test: false,
         });
+        files::warn_of_links(config, flow, &import.form);
         forms.insert(id.to_owned(), import.form);
     }
     let flows = Flows::default();

@@ -21,7 +21,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::{Error, Keys, StoreKeys, build, master_keys};
+use super::{Error, Keys, StoreKeys, build, files, master_keys};
 use crate::config::Config;
 use crate::console::Workspaces;
 use crate::console::access::Tokens;
@@ -296,10 +296,11 @@ impl Control {
     async fn offline(config: &Config, store: Store) -> Result<Control, Error> {
         let sealer = Sealer::new(&master_keys(&config.server.master_key)?);
         let vault = Vault::new(sealer.clone(), Purpose::StoredBody);
-        let clock = SystemClock::new();
+        let clock = Arc::new(SystemClock::new());
         let StoreKeys { chain, index } = StoreKeys::open(&store, &sealer, clock.now_ms()).await?;
         let tokens = Tokens::new(store.clone(), Arc::<MacKey>::clone(&index));
-        let outbox = Outbox::new(store.clone(), Arc::new(vault), Arc::new(clock)).indexed(index);
+        let files = files::build(config, store.clone(), sealer.clone(), clock.clone());
+        let outbox = Outbox::new(store.clone(), Arc::new(vault), clock).indexed(index).with_files(files);
         let mut numbers = HashMap::new();
         for number in &config.numbers {
             let configured = build::configured_keys(number)?;

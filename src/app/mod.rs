@@ -6,6 +6,7 @@ mod build;
 pub mod control;
 mod destinations;
 mod error;
+mod files;
 mod keys;
 mod rewrap;
 mod routes;
@@ -96,6 +97,7 @@ impl App {
             webhook,
             endpoint: built.endpoint,
             api,
+            outbox: built.outbox.clone(),
             store: built.store.clone(),
             max_body_bytes: config.limits.max_body_bytes,
         };
@@ -191,6 +193,7 @@ impl App {
         let alerting = tokio::spawn(self.alerting.run(halted.clone()));
         let backups = self.backups.map(|backups| tokio::spawn(backups.run(halted.clone())));
         let keeper = tokio::spawn(self.outbox.clone().keep_house(self.retention, halted.clone()));
+        let fetcher = tokio::spawn(self.outbox.clone().fetch_files(halted.clone()));
         let control = self.socket.map(|socket| tokio::spawn(socket.serve(self.control, halted)));
         tracing::info!(listen = %self.public, admin = %self.admin, flows = self.flows.all().len(), "ready");
         let failed = tokio::select! {
@@ -199,8 +202,8 @@ impl App {
         };
         tracing::info!("stopping");
         halt.send_replace(true);
-        let (public, _admin, _worker, _keeper, _alerting) =
-            tokio::join!(public, admin, worker, keeper, alerting);
+        let (public, _admin, _worker, _keeper, _fetcher, _alerting) =
+            tokio::join!(public, admin, worker, keeper, fetcher, alerting);
         if let Some(control) = control {
             let _ended = control.await;
         }

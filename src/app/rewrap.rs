@@ -17,8 +17,12 @@ const PAGE: u32 = 200;
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(200);
 const JOB: &[u8] = b"rewrap\0";
 /// What is sealed, and for which purpose. Secrets first: there are few, and nothing opens without them.
-const SEALED: [(Table, Purpose); 2] =
-    [(Table::Secret, Purpose::Secret), (Table::Submission, Purpose::StoredBody)];
+const SEALED: [(Table, Purpose); 3] = [
+    (Table::Secret, Purpose::Secret),
+    (Table::Submission, Purpose::StoredBody),
+    // The keys of files; the files themselves stay as they are.
+    (Table::File, Purpose::StoredBody),
+];
 
 /// How far it got, kept in the store.
 #[derive(Clone, Serialize, Deserialize)]
@@ -48,7 +52,7 @@ pub(super) async fn run(
     mut progress: impl FnMut(u64),
 ) -> Result<Rewrapped, store::Error> {
     let vaults = SEALED.map(|(_, purpose)| Vault::new(sealer.clone(), purpose));
-    let [vault, _] = &vaults;
+    let [vault, ..] = &vaults;
     let key = vault.keyed_hash("rewrap", b"");
     let fresh = Job { key, table: 0, after: None, done: Rewrapped::default() };
     let kept = store.get(Table::Job, JOB).await?;
@@ -101,9 +105,9 @@ struct Unreadable;
 /// `None` if it is sealed under the newest key already, or holds nothing.
 fn reseal(vault: &Vault, table: Table, key: &[u8], sealed: &[u8]) -> Result<Option<Vec<u8>>, Unreadable> {
     let context = match table {
-        Table::Submission => {
-            let id = uuid::Uuid::from_slice(key).map_err(|_| Unreadable)?;
-            outbox::body_context(SubmissionId::new(id))
+        Table::Submission | Table::File => {
+            let id = SubmissionId::new(uuid::Uuid::from_slice(key).map_err(|_| Unreadable)?);
+            if table == Table::File { outbox::files_context(id) } else { outbox::body_context(id) }
         }
         _ => key.to_vec(),
     };

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::build::Documents;
+use super::files;
 use crate::console::api::{self, Api};
 use crate::endpoint::{Endpoint, Flows};
 use crate::meta;
@@ -22,6 +23,7 @@ pub(super) struct Public {
     pub endpoint: Endpoint,
     pub webhook: Option<meta::Webhook>,
     pub api: Api,
+    pub outbox: Outbox,
     pub store: Store,
     pub max_body_bytes: usize,
 }
@@ -36,10 +38,14 @@ impl Handler for Public {
                 None => Response::empty(StatusCode::NOT_FOUND),
             },
             path if path.starts_with(api::ROOT) => self.api.answer(&request).await,
-            path => match path.strip_prefix("/flows/").filter(|id| !id.contains('/')) {
-                Some(flow) => self.endpoint.exchange(flow, &request).await,
-                None => Response::empty(StatusCode::NOT_FOUND),
-            },
+            path => {
+                let below = |root| path.strip_prefix(root).filter(|rest: &&str| !rest.contains('/'));
+                match (below("/flows/"), below("/files/")) {
+                    (Some(flow), _) => self.endpoint.exchange(flow, &request).await,
+                    (None, Some(token)) => files::hand_out(&self.outbox, token, &request).await,
+                    (None, None) => Response::empty(StatusCode::NOT_FOUND),
+                }
+            }
         }
     }
 

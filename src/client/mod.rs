@@ -19,7 +19,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::Uri;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::{ACCEPT_ENCODING, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use hyper_util::rt::TokioIo;
@@ -27,6 +27,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -214,10 +215,22 @@ impl Client {
 
     /// Makes the call. Cancel safe: dropping the future closes the connection.
     pub async fn request(&self, request: Request) -> Result<Response, Error> {
+        self.call(request, None).await
+    }
+
+    /// Makes the call and hands the body of a 2xx on in pieces, as fast as they are taken; the response has none then.
+    ///
+    /// A body that is longer than the cap is `truncated`: if it says so, no piece is handed on. So is one whose pieces
+    /// nobody takes any more. Cancel safe: dropping the future closes the connection.
+    pub async fn download(&self, request: Request, to: mpsc::Sender<Bytes>) -> Result<Response, Error> {
+        self.call(request, Some(to)).await
+    }
+
+    async fn call(&self, request: Request, to: Option<mpsc::Sender<Bytes>>) -> Result<Response, Error> {
         let target = Target::of(&request)?;
         let connected = timeout_at(request.deadline, self.connect(&target, request.policy));
         let stream = connected.await.map_err(|_elapsed| Error::Deadline { sent: Sent::Nothing })??;
-        timeout_at(request.deadline, exchange(stream, request, &target))
+        timeout_at(request.deadline, exchange(stream, request, &target, to))
             .await
             .map_err(|_elapsed| Error::Deadline { sent: Sent::Maybe })?
     }
@@ -317,7 +330,12 @@ async fn connect_any(addresses: &[IpAddr], port: u16) -> Result<TcpStream, Error
     Err(Error::Connect(last))
 }
 
-async fn exchange(stream: Box<dyn Stream>, request: Request, target: &Target) -> Result<Response, Error> {
+async fn exchange(
+    stream: Box<dyn Stream>,
+    request: Request,
+    target: &Target,
+    to: Option<mpsc::Sender<Bytes>>,
+) -> Result<Response, Error> {
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(MAX_HEAD_BYTES)
         .handshake(TokioIo::new(stream))
@@ -342,7 +360,10 @@ async fn exchange(stream: Box<dyn Stream>, request: Request, target: &Target) ->
     let call = async {
         let response = sender.send_request(outgoing).await.map_err(Error::Exchange)?;
         let (parts, body) = response.into_parts();
-        let (body, truncated) = read_capped(body, request.max_response_bytes).await?;
+        let (body, truncated) = match to.filter(|_| parts.status.is_success()) {
+            None => read_capped(body, request.max_response_bytes).await?,
+            Some(to) => (Bytes::new(), !hand_on(body, request.max_response_bytes, &to).await?),
+        };
         Ok(Response { status: parts.status, headers: parts.headers, body, truncated })
     };
     let mut call = std::pin::pin!(call);
@@ -367,4 +388,21 @@ async fn read_capped(mut body: Incoming, max_bytes: usize) -> Result<(Bytes, boo
         kept.extend_from_slice(&data);
     }
     Ok((kept.freeze(), false))
+}
+
+/// Hands a body on; whether all of it was taken.
+async fn hand_on(mut body: Incoming, max_bytes: usize, to: &mpsc::Sender<Bytes>) -> Result<bool, Error> {
+    let mut room = max_bytes as u64;
+    if body.size_hint().lower() > room {
+        return Ok(false);
+    }
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(Error::Exchange)?.into_data() else { continue };
+        let Some(left) = room.checked_sub(data.len() as u64) else { return Ok(false) };
+        room = left;
+        if to.send(data).await.is_err() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

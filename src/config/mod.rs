@@ -10,6 +10,7 @@
 mod alert;
 mod destination;
 mod fault;
+mod files;
 mod id;
 mod process;
 mod read;
@@ -27,6 +28,7 @@ use std::{
 pub use alert::{Alert, AlertKind, Alerts, Email, MailTls};
 pub use destination::{Destination, DestinationKind, Hubspot, Shape, Target, TypeformWebhook, Webhook};
 pub use fault::{Fault, Faults, Place};
+pub use files::Files;
 pub use id::{DestinationId, FlowId, InvalidId, NumberId, WorkspaceId};
 pub use process::{Backup, Limits, Log, Meta, Server, Store, Tls};
 pub use resource::{
@@ -60,6 +62,8 @@ pub struct Config {
     pub destinations: Vec<Destination>,
     /// `[[flow]]`
     pub flows: Vec<Flow>,
+    /// `[files]`
+    pub files: Files,
     /// `[alerts]`
     pub alerts: Alerts,
     /// `[[alert]]`
@@ -143,6 +147,7 @@ impl Config {
         let destinations: Vec<_> = destination_sections.iter().map(destination::destination).collect();
         let flow_sections = root.items("flow");
         let flows: Vec<_> = flow_sections.iter().map(resource::flow).collect();
+        let files = files::files(&root.section("files"));
         let alerts = alert::alerts(&root.section("alerts"));
         let alert_sections = root.items("alert");
         let alert_sinks: Vec<_> = alert_sections.iter().map(alert::alert).collect();
@@ -173,6 +178,7 @@ impl Config {
             numbers: numbers.into_iter().collect::<Option<_>>()?,
             destinations: destinations.into_iter().collect::<Option<_>>()?,
             flows: flows.into_iter().collect::<Option<_>>()?,
+            files: files?,
             alerts: alerts?,
             alert_sinks: alert_sinks.into_iter().collect::<Option<_>>()?,
             backup: backup?,

@@ -1,5 +1,5 @@
-//! The server's cryptography: the hub signature, the exchange envelope and its keys, and the sealing of state, tokens and
-//! data at rest.
+//! The server's cryptography: the hub signature, the exchange envelope and its keys, the files of answers, and the
+//! sealing of state, tokens and data at rest.
 //!
 //! Invariants: private keys and secrets never leave here except to be stored, and never appear in `Debug` or in an error;
 //! everything secret is compared in constant time; whatever fails to open fails in one way only. Time is an argument.
@@ -8,9 +8,11 @@
 
 mod archive;
 mod body_signature;
+mod file;
 mod hex;
 mod key;
 mod mac;
+mod media;
 mod pem;
 mod ring;
 mod sealer;
@@ -20,8 +22,12 @@ mod webhook;
 
 pub use self::archive::ArchiveError;
 pub use self::body_signature::BodySignature;
+pub use self::file::{FileKey, FileOpener, FileSealer};
 pub use self::key::{InvalidKeyId, KeyError, KeyId, PrivateKey};
 pub use self::mac::{MacKey, is_same};
+pub use self::media::{
+    MEDIA_OVERHEAD_BYTES, MediaDecryptor, MediaError, MediaKeys, MediaVerifier, VerifiedMedia,
+};
 pub use self::ring::{KeyRing, Opened, ReplySealer, Undecryptable};
 pub use self::sealer::{InvalidMasterKey, MasterKey, MasterKeys, NotOurs, Purpose, Sealer, associated_data};
 pub use self::signature::{

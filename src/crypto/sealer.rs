@@ -104,10 +104,13 @@ pub enum Purpose {
     Secret,
     /// Backups.
     Archive,
+    /// Links to files.
+    FileLink,
 }
 
 impl Purpose {
-    const ALL: [Self; 5] = [Self::State, Self::Token, Self::StoredBody, Self::Secret, Self::Archive];
+    const ALL: [Self; 6] =
+        [Self::State, Self::Token, Self::StoredBody, Self::Secret, Self::Archive, Self::FileLink];
 
     // Part of the format: what was sealed under a name opens under that name only.
     fn name(self) -> &'static str {
@@ -117,6 +120,7 @@ impl Purpose {
             Self::StoredBody => "stored-body",
             Self::Secret => "secret",
             Self::Archive => "archive",
+            Self::FileLink => "file-link",
         }
     }
 }

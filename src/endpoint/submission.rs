@@ -6,7 +6,7 @@ use super::token::Token;
 use super::{Flow, Parts};
 use crate::flow::handler::{Completed, Handler};
 use crate::flow::words::Words;
-use crate::form::{Question, Value};
+use crate::form::{Kind, Question, Value};
 use crate::outbox::{Answer, Contact, Form, Submission, SubmissionId};
 
 /// The submission of a completed walk.
@@ -58,20 +58,22 @@ fn answer(question: &Question, asked: &str, value: &Value, words: &Words) -> Ans
         key: question.key.clone(),
         question: asked.to_owned(),
         kind: question.kind.name().to_owned(),
-        value: whole(value),
+        value: whole(value, &question.kind),
         text,
         other: value.other().map(str::to_owned),
     }
 }
 
-/// The value with all that is needed to fetch and verify a file (WhatsApp Flows reference, 5.1).
-fn whole(value: &Value) -> Json {
-    let Value::Files(files) = value else { return value.to_json() };
+/// The value with all that is needed to fetch and verify a file (WhatsApp Flows reference, 5.1), and to judge it by what the
+/// question takes. It is stored so and told to nobody: see `outbox`.
+fn whole(value: &Value, kind: &Kind) -> Json {
+    let (Value::Files(files), Kind::File(limits)) = (value, kind) else { return value.to_json() };
     let file = |file: &crate::form::FileRef| {
         json!({
             "media_id": file.media_id,
             "file_name": file.file_name,
             "cdn_url": file.cdn_url,
+            "limits": limits,
             "encryption_metadata": {
                 "encrypted_hash": file.encrypted_hash,
                 "iv": file.iv,

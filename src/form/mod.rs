@@ -9,6 +9,7 @@
 mod answer;
 mod check;
 mod condition;
+mod file;
 mod model;
 mod question;
 mod text;
@@ -18,6 +19,7 @@ mod walk;
 pub use answer::{Answers, FileRef, Selection, Value};
 pub use check::{Fault, FaultKind};
 pub use condition::{Condition, Facts, Op, Operand, Scalar, Test};
+pub use file::{MEDIA_TYPES, media_type_of};
 pub use model::{Ending, Form, Hidden, Page, Rule, RuleEffect, Target, Translation, Variable};
 pub use question::{
     Choice, ChoiceOption, Display, FileLimits, Group, Kind, Labels, MatrixRow, Other, Part, Pattern,

@@ -10,6 +10,7 @@
 mod breaker;
 mod clock;
 mod destination;
+mod file;
 mod history;
 mod hold;
 mod ids;
@@ -37,6 +38,9 @@ use crate::store::{self, Batch, Expectation, Mac, NewDelivery, Put, Store, Table
 pub use self::breaker::{BreakerPolicy, Open};
 pub use self::clock::{Clock, Sleep, SystemClock};
 pub use self::destination::{Attempting, Call, Destination, Outcome, Verdict};
+pub use self::file::{
+    Download, Files, LinkError, Refusal, Settings as FileSettings, file_text, files_context,
+};
 pub use self::history::{Attempt, History};
 pub use self::hold::{DestinationView, Hold, Paused};
 pub use self::ids::{DeliveryKey, DestinationId, InvalidDestinationId, SubmissionId};
@@ -55,6 +59,8 @@ pub use crate::store::Rate;
 const REPLY_KEPT_MS: i64 = 24 * 3_600_000;
 /// How long a walk that was closed can be closed again with other answers and be linked to the first time.
 const WALK_KEPT_MS: i64 = 90 * 24 * 3_600_000;
+/// How long the deliveries of a submission with files wait before they look for them.
+const FILES_MS: i64 = 1_000;
 /// Meta waits 10 s in all; a store that needs longer than this is as good as down.
 const ACCEPT_DEADLINE: Duration = Duration::from_secs(3);
 
@@ -125,6 +131,8 @@ pub struct Outbox {
     clock: Arc<dyn Clock>,
     // Finds a person's submissions without naming anybody; without it only the program's own parts find them.
     index: Option<Arc<dyn Mac>>,
+    // Fetches and keeps the files of answers.
+    files: Option<Files>,
     // Erasures of persons run one after the other: each writes down how far it is.
     erasing: Arc<Semaphore>,
     // Tells the workers of this process that something is due; what they miss they find by the due times.
@@ -163,7 +171,7 @@ impl Outbox {
     /// The outbox over this store.
     pub fn new(store: Store, seal: Arc<dyn SealBody>, clock: Arc<dyn Clock>) -> Self {
         let (erasing, wake) = (Arc::new(Semaphore::new(1)), Arc::new(watch::Sender::new(())));
-        Self { store, seal, clock, index: None, erasing, wake }
+        Self { store, seal, clock, index: None, files: None, erasing, wake }
     }
 
     /// Lets persons be found, for their export and erasure, by hashes under this key.
@@ -277,14 +285,17 @@ impl Outbox {
             .put(audit::Event::ok(now_ms, "endpoint", "submission.accepted", id).put());
         let listed = query::timeline_put(submission, now_ms);
         let found_by = self.person_puts(submission, &listed.key);
-        let batch =
-            kept.puts(envelope, now_ms).into_iter().chain([listed]).chain(found_by).fold(batch, Batch::put);
+        let files = self.file_puts(submission, now_ms);
+        // A moment, in which most files are there.
+        let due_at_ms = now_ms.saturating_add(if files.is_empty() { 0 } else { FILES_MS });
+        let puts = kept.puts(envelope, now_ms).into_iter().chain([listed]).chain(found_by).chain(files);
+        let batch = puts.fold(batch, Batch::put);
         Ok(destinations.iter().fold(batch, |batch, destination| {
             batch.deliver(NewDelivery {
                 key: DeliveryKey::of(id, destination).to_bytes(),
                 submission: id.to_bytes(),
                 destination: destination.as_str().to_owned(),
-                due_at_ms: now_ms,
+                due_at_ms,
             })
         }))
     }
@@ -304,8 +315,17 @@ impl Outbox {
         Ok(self.seal.seal(&body_context(submission.id), &body))
     }
 
-    /// Reads a submission; `None` if there is none.
+    /// Reads a submission as it may be told; `None` if there is none.
     async fn read_submission(&self, id: SubmissionId) -> Result<Option<Submission>, Error> {
+        let mut submission = self.read_stored(id).await?;
+        if let Some(submission) = &mut submission {
+            self.present_files(submission).await?;
+        }
+        Ok(submission)
+    }
+
+    /// Reads a submission with the keys of its files; `None` if there is none.
+    async fn read_stored(&self, id: SubmissionId) -> Result<Option<Submission>, Error> {
         let Some(record) = self.store.get(Table::Submission, &id.to_bytes()).await? else { return Ok(None) };
         // What is left of one that was erased: see `store::Erasure::forget_at_ms`.
         if record.value.is_empty() {

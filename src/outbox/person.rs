@@ -392,6 +392,7 @@ impl Outbox {
                     puts: vec![next.put(key), event.put()],
                 };
                 self.patiently(|| self.store.erase(erasure.clone())).await?;
+                self.remove_files(id).await;
                 job = next;
                 fault::point("erasure.stepped");
                 progress(job.erased);
@@ -422,7 +423,11 @@ impl Outbox {
             puts: vec![event.put()],
         };
         let erased = self.patiently(|| self.store.erase(erasure.clone())).await?;
-        Ok(matches!(erased, Erased::Done { .. }))
+        let is_erased = matches!(erased, Erased::Done { .. });
+        if is_erased {
+            self.remove_files(cursor.id).await;
+        }
+        Ok(is_erased)
     }
 
     /// Overwrites what was erased in the files, too. `false` if readers were in the way all the time.
@@ -438,7 +443,7 @@ impl Outbox {
     }
 
     /// Asks a busy store again: accepting goes first, this can wait.
-    async fn patiently<'a, T>(
+    pub(super) async fn patiently<'a, T>(
         &'a self,
         mut ask: impl FnMut() -> store::Pending<'a, T>,
     ) -> Result<T, store::Error> {

@@ -128,6 +128,9 @@ impl Outbox {
     /// Deletes what is old enough. Cancel safe: each submission goes in a commit of its own.
     pub async fn sweep(&self, retention: &Retention) -> Result<Swept, Error> {
         let mut swept = Swept::default();
+        if let Some(files) = &self.files {
+            files.sweep().await?;
+        }
         let Some(least_days) = retention.least_days() else { return Ok(swept) };
         let now_ms = self.clock.now_ms();
         let mut after = None;

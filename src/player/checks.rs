@@ -40,6 +40,9 @@ pub enum Refusal {
     /// Outside of the allowed days.
     #[error("not an allowed date")]
     Date,
+    /// A file with more bytes than allowed.
+    #[error("too large a file")]
+    TooLarge,
 }
 
 /// Checks every visible input of a screen.
@@ -52,7 +55,7 @@ pub fn check_screen(screen: &Screen) -> Vec<(String, Refusal)> {
 pub fn check(input: &Input, value: Option<&Value>) -> Result<(), Refusal> {
     let value = value.filter(|value| !is_empty(value));
     match &input.kind {
-        InputKind::Media { min_files, max_files } => {
+        InputKind::Media { min_files, max_files, .. } => {
             let files = value.and_then(Value::as_array).map_or(0, Vec::len);
             return within(files, *min_files, *max_files);
         }

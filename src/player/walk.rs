@@ -2,6 +2,7 @@
 //!
 //! The player keeps its own copy of every screen, as a phone does; the endpoint cannot take it back.
 
+mod change;
 mod exchange;
 
 pub use exchange::{RawReply, RawSignature};
@@ -12,13 +13,15 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
+use url::Url;
 
 use super::checks::{Refusal, check_screen};
 use super::document::{Action, ActionKind, Document, ScreenDefinition};
 use super::envelope::{self, EndpointKey, Envelope};
 use super::expression::{self, Scope, ScreenState, evaluate};
 use super::judge::{Fault, Next, Position, is_allowed, judge_data, judge_screen};
-use super::render::{Choice, Input, InputKind, Screen, TextType, init_values};
+use super::media;
+use super::render::{InputKind, Screen, init_values};
 use super::transport::{self, Transport};
 
 /// Why an operation could not be done; what is wrong with an *answer* is a [`Fault`] instead.
@@ -45,6 +48,9 @@ pub enum Error {
     /// A payload cannot be computed.
     #[error("a payload cannot be computed")]
     Payload(#[from] expression::Error),
+    /// A file cannot be picked.
+    #[error("a file cannot be picked: {0}")]
+    Media(#[from] media::Error),
 }
 
 /// What an operation led to.
@@ -95,6 +101,8 @@ pub struct Options {
     pub key_source: Option<KeySource>,
     /// The pause before the one resend after a 421.
     pub resend_delay: Duration,
+    /// Where picked files are uploaded to; without it nothing stands behind their addresses.
+    pub media_servers: Option<Url>,
 }
 
 impl Default for Options {
@@ -105,6 +113,7 @@ impl Default for Options {
             number_as_string: false,
             key_source: None,
             resend_delay: Duration::from_millis(500),
+            media_servers: None,
         }
     }
 }
@@ -233,14 +242,15 @@ impl<T: Transport> Player<T> {
         }
     }
 
-    /// Enters a value, and does what the input does when it changes. Null clears it.
+    /// Enters a value, and does what the input does when it changes. Null clears it. A picker takes files by path, or by
+    /// name and content: see [`Picked::read`]; they are encrypted and uploaded.
     pub async fn fill(&mut self, name: &str, value: Value) -> Result<Outcome, Error> {
         let screen = self.screen().ok_or(Error::Closed)?;
         let input = screen.input(name).ok_or_else(|| Error::NoSuchComponent(name.to_owned()))?;
         if !input.enabled {
             return Err(Error::Disabled(name.to_owned()));
         }
-        let value = self.typed(input, value);
+        let value = self.uploaded(input, self.typed(input, value)).await?;
         let values = &mut self.state_mut().ok_or(Error::Closed)?.values;
         let before = if value.is_null() {
             values.shift_remove(name)
@@ -251,7 +261,7 @@ impl<T: Transport> Player<T> {
         if before == value {
             return Ok(Outcome::Shown);
         }
-        for action in change_actions(input, &before, &value) {
+        for action in change::actions(input, &before, &value) {
             let outcome = self.act(&action).await?;
             if outcome != Outcome::Shown {
                 return Ok(outcome);
@@ -439,53 +449,4 @@ impl<T: Transport> Player<T> {
     fn state_mut(&mut self) -> Option<&mut ScreenState> {
         self.screens.get_mut(self.current.as_deref()?)
     }
-
-    /// Number inputs travel as a number or as a string, by the client's platform.
-    fn typed(&self, input: &Input, value: Value) -> Value {
-        if !matches!(input.kind, InputKind::Text { text_type: TextType::Number, .. }) {
-            return value;
-        }
-        match value {
-            Value::Number(number) if self.options.number_as_string => Value::String(number.to_string()),
-            Value::String(text) if !self.options.number_as_string => {
-                match text.trim().parse::<serde_json::Number>() {
-                    Ok(number) => Value::Number(number),
-                    Err(_) => Value::String(text),
-                }
-            }
-            other => other,
-        }
-    }
-}
-
-/// The actions of a change: the options' own, else the component's. Without `on-unselect-action`, `on-select-action` also
-/// fires when something is taken away (reference 4.7).
-fn change_actions(input: &Input, before: &Value, after: &Value) -> Vec<Action> {
-    let holds = |value: &Value, id: &str| match value {
-        Value::Array(ids) => ids.iter().any(|chosen| chosen == id),
-        other => other == id,
-    };
-    let options: &[Choice] = match &input.kind {
-        InputKind::Choice { options, .. } => options,
-        _ => &[],
-    };
-    let mut actions = Vec::new();
-    for option in options {
-        match (holds(before, &option.id), holds(after, &option.id)) {
-            (true, false) => actions.extend(option.on_unselect.clone().or_else(|| option.on_select.clone())),
-            (false, true) => actions.extend(option.on_select.clone()),
-            _ => {}
-        }
-    }
-    if actions.is_empty() {
-        let is_off = |value: &Value| match value {
-            Value::Null | Value::Bool(false) => true,
-            Value::Array(ids) => ids.is_empty(),
-            Value::String(text) => text.is_empty(),
-            _ => false,
-        };
-        let own = if is_off(after) { input.on_unselect.as_ref() } else { None };
-        actions.extend(own.or(input.on_select.as_ref()).cloned());
-    }
-    actions
 }

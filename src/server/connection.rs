@@ -15,7 +15,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::{
     StatusCode, Version,
     body::Incoming,
@@ -33,6 +33,7 @@ use super::{
     Handler, Limits, Request, RequestId, Response,
     body::{self, Budget},
     pace::{Pace, Paced},
+    stream::Streamed,
 };
 
 static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -121,10 +122,10 @@ async fn respond<H: Handler>(
     pace: Arc<Pace>,
     peer: SocketAddr,
     request: hyper::Request<Incoming>,
-) -> Result<hyper::Response<Full<Bytes>>, Infallible> {
+) -> Result<hyper::Response<Either<Full<Bytes>, Streamed<Finished>>>, Infallible> {
     let received = Instant::now();
     pace.request_started();
-    let _finished = Finished(&pace);
+    let finished = Finished(pace);
     let id = shared.next_id();
     let (head, body) = request.into_parts();
     let (method, uri) = (head.method.clone(), head.uri.clone());
@@ -159,12 +160,17 @@ async fn respond<H: Handler>(
         http.method = %method,
         http.path = uri.path(),
         http.status = response.status.as_u16(),
-        http.response_bytes = response.body.len(),
+        http.response_bytes = response.body_bytes(),
         http.duration_us = u64::try_from(received.elapsed().as_micros()).unwrap_or(u64::MAX),
         net.peer = %peer,
         "request answered"
     );
-    let mut reply = hyper::Response::new(Full::new(response.body));
+    let body = match response.pieces {
+        None => Either::Left(Full::new(response.body)),
+        // The connection does not rest before the last piece was sent.
+        Some(pieces) => Either::Right(pieces.into_body(finished)),
+    };
+    let mut reply = hyper::Response::new(body);
     *reply.status_mut() = response.status;
     *reply.headers_mut() = response.headers;
     if let Ok(value) = HeaderValue::try_from(id.to_string()) {
@@ -204,9 +210,9 @@ fn names_one_host(head: &hyper::http::request::Parts) -> bool {
 }
 
 /// Lets the connection rest, however its request ended.
-struct Finished<'a>(&'a Pace);
+struct Finished(Arc<Pace>);
 
-impl Drop for Finished<'_> {
+impl Drop for Finished {
     fn drop(&mut self) {
         self.0.request_finished();
     }

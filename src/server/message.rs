@@ -9,6 +9,8 @@ use hyper::{
 };
 use serde::Serialize;
 
+use super::stream::Pieces;
+
 /// Names one request in logs and in the reply's `x-request-id`: a random prefix per listener and a counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RequestId {
@@ -78,18 +80,25 @@ pub struct Response {
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
+    /// Stands for `body` where that would be too long to hold.
+    pub(super) pieces: Option<Pieces>,
 }
 
 impl Response {
     /// A status and nothing else.
     pub fn empty(status: StatusCode) -> Self {
-        Self { status, headers: HeaderMap::new(), body: Bytes::new() }
+        Self { status, headers: HeaderMap::new(), body: Bytes::new(), pieces: None }
     }
 
     /// A body of the given `content-type`.
     pub fn new(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Self {
         Self { body: body.into(), ..Self::empty(status) }
             .with_header(header::CONTENT_TYPE, HeaderValue::from_static(content_type))
+    }
+
+    /// A body that comes in pieces, of the given `content-type`.
+    pub fn streamed(status: StatusCode, content_type: HeaderValue, pieces: Pieces) -> Self {
+        Self { pieces: Some(pieces), ..Self::empty(status) }.with_header(header::CONTENT_TYPE, content_type)
     }
 
     /// Plain text.
@@ -125,6 +134,11 @@ impl Response {
         self
     }
 
+    /// How long the body is, whole or in pieces.
+    pub(super) fn body_bytes(&self) -> u64 {
+        self.pieces.as_ref().map_or(self.body.len() as u64, |pieces| pieces.length)
+    }
+
     /// Says that the connection ends with this reply.
     pub(super) fn closing(self) -> Self {
         self.with_header(header::CONNECTION, HeaderValue::from_static("close"))
@@ -136,7 +150,7 @@ impl fmt::Debug for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Response")
             .field("status", &self.status)
-            .field("body_bytes", &self.body.len())
+            .field("body_bytes", &self.body_bytes())
             .finish_non_exhaustive()
     }
 }
@@ -158,7 +172,12 @@ mod tests {
             id: RequestId { prefix: 1, number: 2 },
             received: Instant::now(),
         };
-        let response = Response { status: StatusCode::OK, headers, body: Bytes::from_static(b"canary-body") };
+        let response = Response {
+            status: StatusCode::OK,
+            headers,
+            body: Bytes::from_static(b"canary-body"),
+            pieces: None,
+        };
         let output = format!("{request:?} {response:?}");
         assert!(output.contains("/flows/contact") && !output.contains("canary"), "{output}");
     }

@@ -21,6 +21,7 @@ mod body;
 mod connection;
 mod message;
 mod pace;
+mod stream;
 mod tls;
 
 use std::{net::SocketAddr, time::Duration};
@@ -28,6 +29,7 @@ use std::{net::SocketAddr, time::Duration};
 pub use accept::{Drained, Server};
 pub use hyper::{HeaderMap, Method, StatusCode, Uri, header};
 pub use message::{Request, RequestId, Response};
+pub use stream::Pieces;
 pub use tls::Tls;
 
 /// The largest body a route accepts unless its handler says otherwise: long texts, file metadata and the sealed state of

@@ -43,6 +43,8 @@ pub enum Table {
     ApiToken,
     /// Job id → work that was begun and must be ended, also by the next process.
     Job,
+    /// Submission id → what became of its files, sealed.
+    File,
 }
 
 impl Table {
@@ -66,6 +68,7 @@ impl Table {
             Self::Person => 10,
             Self::Trace => 11,
             Self::Job => 12,
+            Self::File => 26,
             Self::Witness => 30,
             Self::Answered => 19,
             Self::Revoked => 20,

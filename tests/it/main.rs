@@ -16,6 +16,7 @@ mod crypto;
 mod dial;
 mod drift;
 mod endpoint;
+mod files;
 mod google_forms;
 mod handler;
 mod hubspot;

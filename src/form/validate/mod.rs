@@ -2,6 +2,7 @@
 //!
 //! Invariant: whatever the client sent, an accepted value is one the form could have produced, and bounded in size.
 
+mod file;
 mod problem;
 mod scalar;
 
@@ -13,7 +14,7 @@ use serde_json::Value as Json;
 pub use problem::Problem;
 
 use super::answer::number_json;
-use super::{Choice, FileLimits, FileRef, Form, Kind, MatrixRow, Question, Selection, TextLimits, Value};
+use super::{Choice, Form, Kind, MatrixRow, Question, Selection, TextLimits, Value};
 
 /// Longest text that is ever stored, in characters, whatever the form allows.
 const MAX_TEXT: u32 = 4_096;
@@ -64,7 +65,7 @@ impl Validator {
                 let columns: Vec<&str> = columns.iter().map(|c| c.id.as_str()).collect();
                 return matrix(rows, &columns, *multiple, question.required, raw);
             }
-            Kind::File(limits) => files(limits, raw)?,
+            Kind::File(limits) => file::files(limits, raw)?,
             Kind::Consent { .. } => {
                 let given = boolean(raw)?.unwrap_or(false);
                 if question.required && !given {
@@ -303,44 +304,6 @@ fn matrix(
         answered.insert(row.id.clone(), ordered);
     }
     Ok((!answered.is_empty()).then_some(Value::Matrix(answered)))
-}
-
-/// Media objects of an exchange (WhatsApp Flows reference, 5.1). Names and keys are bounded; the file itself is fetched and
-/// verified later.
-fn files(limits: &FileLimits, raw: Option<&Json>) -> Result<Option<Value>, Problem> {
-    let items = match raw {
-        None | Some(Json::Null) => return Ok(None),
-        Some(Json::String(text)) if text.is_empty() => return Ok(None),
-        Some(Json::Array(items)) => items,
-        Some(_) => return Err(Problem::File),
-    };
-    if items.len() > usize::from(limits.max_files) {
-        return Err(Problem::TooManyFiles { max: limits.max_files });
-    }
-    let files: Option<Vec<FileRef>> = items.iter().map(file).collect();
-    let files = files.ok_or(Problem::File)?;
-    Ok((!files.is_empty()).then_some(Value::Files(files)))
-}
-
-fn file(item: &Json) -> Option<FileRef> {
-    let text = |value: &Json| {
-        value.as_str().filter(|text| !text.is_empty() && text.len() <= 2_048).map(str::to_owned)
-    };
-    let encryption = item.get("encryption_metadata")?;
-    let media_id = match item.get("media_id")? {
-        Json::Number(number) => number.to_string(),
-        value => text(value)?,
-    };
-    Some(FileRef {
-        media_id,
-        cdn_url: text(item.get("cdn_url")?)?,
-        file_name: clean(&text(item.get("file_name")?)?),
-        encrypted_hash: text(encryption.get("encrypted_hash")?)?,
-        iv: text(encryption.get("iv")?)?,
-        encryption_key: text(encryption.get("encryption_key")?)?,
-        hmac_key: text(encryption.get("hmac_key")?)?,
-        plaintext_hash: text(encryption.get("plaintext_hash")?)?,
-    })
 }
 
 fn between(value: &str, min: Option<&str>, max: Option<&str>) -> Result<(), Problem> {

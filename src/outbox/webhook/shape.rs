@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use crate::outbox::file::file_text;
 use crate::outbox::submission::{Answer, Submission};
 
 /// What the body of a webhook looks like.
@@ -141,6 +142,9 @@ fn unmapped<'a>(
 /// Numbers and truth values as they are; of everything else, what the person saw, so that option references and arrays
 /// arrive as words.
 fn scalar(answer: &Answer) -> Value {
+    if let Some(text) = file_text(answer) {
+        return text.into();
+    }
     match &answer.value {
         Value::Number(_) | Value::Bool(_) => answer.value.clone(),
         Value::Array(items) if answer.text.is_empty() => {

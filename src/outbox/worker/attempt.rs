@@ -72,6 +72,13 @@ impl DestinationLane {
         let started = Instant::now();
         fault::point("worker.claimed");
         let Some(ended) = self.deliver(&delivery, abandoned).await else { return Report::NOTHING };
+        if let Ended::Unready { .. } = ended {
+            // Nothing was attempted, so nothing is told of it.
+            let history = History::from_bytes(&delivery.history);
+            let settlement = self.settlement(&delivery, ended, history);
+            self.settle(&delivery, settlement).await;
+            return Report::NOTHING;
+        }
         fault::point("worker.answered");
         let report = Report::of(&ended);
         let took_ms = u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
@@ -135,6 +142,11 @@ impl DestinationLane {
             Err(Error::Unreadable { .. }) => return Some(Ended::Poison),
             Err(Error::Store(_)) => return Some(Ended::Abandoned { wait_ms: UNREAD_PAUSE_MS }),
         };
+        match self.outbox.wait_for_files_ms(&submission).await {
+            Ok(None) => {}
+            Ok(Some(wait_ms)) => return Some(Ended::Unready { wait_ms }),
+            Err(_) => return Some(Ended::Abandoned { wait_ms: UNREAD_PAUSE_MS }),
+        }
         let completed_at_ms = submission.completed_at_ms;
         let (destination, key, attempt) =
             (Arc::clone(&self.destination), DeliveryKey::from_bytes(delivery.key), delivery.attempt);
@@ -191,7 +203,7 @@ impl DestinationLane {
                 let verdict = store::Verdict::Release { due_at_ms: now_ms };
                 return Settlement { verdict, history: history.to_bytes(), puts: vec![] };
             }
-            Ended::Abandoned { wait_ms } => {
+            Ended::Abandoned { wait_ms } | Ended::Unready { wait_ms } => {
                 let verdict = store::Verdict::Release { due_at_ms: now_ms.saturating_add(wait_ms) };
                 return Settlement { verdict, history: history.to_bytes(), puts: vec![] };
             }
@@ -272,6 +284,10 @@ enum Ended {
     Abandoned {
         wait_ms: i64,
     },
+    /// Its files are still being fetched.
+    Unready {
+        wait_ms: i64,
+    },
 }
 
 impl Ended {
@@ -281,6 +297,7 @@ impl Ended {
             Self::Crash => ("panic", None),
             Self::Poison => ("quarantined", None),
             Self::Abandoned { .. } => ("abandoned", None),
+            Self::Unready { .. } => ("unready", None),
         }
     }
 }

@@ -94,6 +94,12 @@ pub enum InputKind {
         min_files: u64,
         /// Most files.
         max_files: u64,
+        /// Largest file, in KiB.
+        max_kib: u64,
+        /// Only photos.
+        photos: bool,
+        /// What may be picked; everything when empty.
+        media_types: Vec<String>,
     },
 }
 
@@ -194,8 +200,8 @@ impl Input {
                 include_days: view.list("include-days"),
             },
             "OptIn" => InputKind::OptIn,
-            "PhotoPicker" => view.media("min-uploaded-photos", "max-uploaded-photos"),
-            "DocumentPicker" => view.media("min-uploaded-documents", "max-uploaded-documents"),
+            "PhotoPicker" => view.media("min-uploaded-photos", "max-uploaded-photos", true),
+            "DocumentPicker" => view.media("min-uploaded-documents", "max-uploaded-documents", false),
             _ => return None,
         };
         let label = if range { view.text("title") } else { view.text("label") };
@@ -237,8 +243,14 @@ impl Properties<'_> {
         self.resolved.get(name).and_then(Value::as_array).into_iter().flatten().map(plain).collect()
     }
 
-    fn media(&self, min: &str, max: &str) -> InputKind {
-        InputKind::Media { min_files: self.count(min).unwrap_or(0), max_files: self.count(max).unwrap_or(30) }
+    fn media(&self, min: &str, max: &str, photos: bool) -> InputKind {
+        InputKind::Media {
+            min_files: self.count(min).unwrap_or(0),
+            max_files: self.count(max).unwrap_or(30),
+            max_kib: self.count("max-file-size-kb").unwrap_or(25_600),
+            photos,
+            media_types: self.list("allowed-mime-types"),
+        }
     }
 
     fn choice(&self, kind: ChoiceKind) -> InputKind {

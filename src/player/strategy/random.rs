@@ -1,5 +1,7 @@
 //! Someone who enters any valid value; the same seed enters the same values.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::ToSpan as _;
 use jiff::civil::{Date, date};
 use rand::rngs::SmallRng;
@@ -101,7 +103,11 @@ impl Random {
                 json!({ "start-date": start.to_string(), "end-date": end.to_string() })
             }
             InputKind::OptIn => json!(input.required || self.rng.random_bool(0.5)),
-            InputKind::Media { min_files, .. } => (0..*min_files).map(|index| self.media(index)).collect(),
+            InputKind::Media { min_files, max_files, photos, media_types, .. } => {
+                let most = (*min_files).max(1).min(*max_files);
+                let count = self.rng.random_range(*min_files..=most.max(*min_files));
+                (0..count).map(|index| self.file(index, *photos, media_types)).collect()
+            }
         }
     }
 
@@ -155,16 +161,27 @@ impl Random {
         first.saturating_add(self.rng.random_range(0..=days).days())
     }
 
-    /// A media object of the shape that a client uploads (reference 5); nothing stands behind its address.
-    fn media(&mut self, index: u64) -> Value {
-        json!({
-            "media_id": format!("{:016}", self.rng.random_range(0..1_000_000_000_u64)),
-            "cdn_url": "https://mmg.whatsapp.net/v/t62.invalid",
-            "file_name": format!("file{index}.jpg"),
-            "encryption_metadata": {"encrypted_hash": "", "iv": "", "encryption_key": "", "hmac_key": "", "plaintext_hash": ""},
-        })
+    /// A file of a kind that the picker takes.
+    fn file(&mut self, index: u64, photos: bool, media_types: &[String]) -> Value {
+        let fits = |(media_type, ..): &&(&str, &str, &[u8])| {
+            (!photos || media_type.starts_with("image/"))
+                && (media_types.is_empty() || media_types.iter().any(|allowed| allowed == media_type))
+        };
+        let known = FILES.iter().filter(fits).collect::<Vec<_>>();
+        let (_, ending, start) = known.choose(&mut self.rng).copied().unwrap_or(&("", "", b"?"));
+        let content = [start, self.rng.random::<[u8; 16]>().map(|byte| b'a' + byte % 26).as_slice()].concat();
+        json!({"file_name": format!("file{index}{ending}"), "content": STANDARD.encode(content)})
     }
 }
+
+/// Kinds of files, the endings of their names, and how they begin.
+const FILES: [(&str, &str, &[u8]); 5] = [
+    ("image/jpeg", ".jpg", b"\xff\xd8\xff\xe0\0\x10JFIF\0"),
+    ("image/png", ".png", b"\x89PNG\r\n\x1a\n"),
+    ("application/pdf", ".pdf", b"%PDF-1.7\n"),
+    ("application/zip", ".zip", b"PK\x03\x04"),
+    ("text/plain", ".txt", b"Some text: "),
+];
 
 /// The time or duration that a hint gives as an example, such as `09:30` or `HH:MM:SS`.
 fn clock(hint: &str) -> Option<&str> {

@@ -91,6 +91,16 @@ fn coerce(input: &Input, answer: &Value) -> Value {
             Value::Number(number) if *text_type != TextType::Number => Value::String(number.to_string()),
             other => other.clone(),
         },
+        // One file or several, by path or as objects.
+        InputKind::Media { .. } => {
+            let file =
+                |item: &Value| item.as_str().map_or_else(|| item.clone(), |path| json!({"path": path}));
+            match answer {
+                Value::Array(items) => items.iter().map(file).collect(),
+                Value::Null => json!([]),
+                one => json!([file(one)]),
+            }
+        }
         _ => answer.clone(),
     }
 }

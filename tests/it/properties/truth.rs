@@ -123,7 +123,8 @@ pub fn meant(dice: &mut Dice, question: &Question) -> Meant {
         }
         Kind::File(limits) => {
             let count = 1 + dice.below(usize::from(limits.max_files));
-            Meant::of(Given::Files((0..count).map(|number| format!("file{number}.pdf")).collect()))
+            let ending = if limits.photos_only { "jpg" } else { "pdf" };
+            Meant::of(Given::Files((0..count).map(|number| format!("file{number}.{ending}")).collect()))
         }
         Kind::Consent { .. } | Kind::Statement | Kind::Unsupported { .. } => unreachable!("answered above"),
     }
@@ -237,6 +238,7 @@ pub fn write(
 
 /// A media object of an exchange (WhatsApp Flows reference, 5.1).
 pub fn file(name: &str) -> Json {
+    let (long, short) = ("A".repeat(43) + "=", "A".repeat(22) + "==");
     json!({"media_id": "790aba14", "cdn_url": "https://mmg.whatsapp.net/x", "file_name": name, "encryption_metadata": {
-        "encrypted_hash": "a", "iv": "b", "encryption_key": "c", "hmac_key": "d", "plaintext_hash": "e"}})
+        "encrypted_hash": long, "iv": short, "encryption_key": long, "hmac_key": long, "plaintext_hash": long}})
 }

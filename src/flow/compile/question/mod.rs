@@ -13,8 +13,11 @@ use crate::flow::limits;
 use crate::flow::plan::{DataKey, Input, Role, WireOption};
 use crate::flow::report::{Enforced, Grade, Item};
 use crate::flow::words::Words;
-use crate::form::{Display, Kind, Labels, Question, Template, TextLimits};
+use crate::form::{Display, FileLimits, Kind, Labels, MEDIA_TYPES, Question, Template, TextLimits};
 
+/// What a picker takes at most (WhatsApp Flows reference, 5.3).
+const MAX_FILES: u8 = 30;
+const MAX_KIB: u32 = 25_600;
 /// Text of one TextBody.
 const MAX_BODY: usize = 4096;
 
@@ -225,18 +228,30 @@ impl Maker<'_> {
             ("DocumentPicker", "min-uploaded-documents", "max-uploaded-documents")
         };
         self.asked.alone = true;
-        let most = limits.max_files.clamp(1, 30);
-        self.asked.bytes += usize::from(most) * 1_500;
-        let mut extra = json!({max: most, "max-file-size-kb": limits.max_kib.clamp(1, 25_600)});
+        let most = limits.max_files.clamp(1, MAX_FILES);
+        if limits.max_files > MAX_FILES {
+            self.worse(Grade::Substitute, "at most 30 files can be sent at a time");
+        }
+        if limits.max_kib > MAX_KIB {
+            self.worse(Grade::Substitute, "a file can have 25 MiB at most");
+        }
+        // Id, address, name, keys and hashes at their longest, and the numbers between them.
+        self.asked.bytes += usize::from(most) * 1_720;
+        let mut extra = json!({max: most, "max-file-size-kb": limits.max_kib.clamp(1, MAX_KIB)});
         if self.required {
             extra[min] = json!(1);
         }
-        let allowed: Vec<&String> =
-            limits.media_types.iter().filter(|t| MEDIA_TYPES.binary_search(&t.as_str()).is_ok()).collect();
-        if !limits.photos_only && !allowed.is_empty() {
-            extra["allowed-mime-types"] = json!(allowed);
+        let named: Vec<&str> = MEDIA_TYPES.into_iter().filter(|known| limits.allows(known)).collect();
+        let listed = !limits.media_types.is_empty();
+        if !limits.photos_only && listed && !named.is_empty() {
+            extra["allowed-mime-types"] = json!(named);
         }
-        if allowed.len() < limits.media_types.len() {
+        // A photo picker can be told no types, and a document picker only those of its list.
+        let is_told = |listed: &String| {
+            let only = FileLimits { media_types: vec![listed.clone()], ..limits.clone() };
+            !limits.photos_only && MEDIA_TYPES.iter().any(|known| only.allows(known))
+        };
+        if !limits.media_types.iter().all(is_told) {
             self.server_only("some file types cannot be named to the phone and are checked after sending");
         }
         let label = self.label(component, self.words.file);
@@ -427,31 +442,3 @@ impl Maker<'_> {
         self.asked
     }
 }
-
-/// What a document picker may be told to allow (WhatsApp Flows reference, 4.8), sorted.
-const MEDIA_TYPES: [&str; 24] = [
-    "application/gzip",
-    "application/msword",
-    "application/pdf",
-    "application/vnd.ms-excel",
-    "application/vnd.ms-powerpoint",
-    "application/vnd.oasis.opendocument.presentation",
-    "application/vnd.oasis.opendocument.spreadsheet",
-    "application/vnd.oasis.opendocument.text",
-    "application/vnd.openxmlformats-officedocument.presentationml.presentation",
-    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-    "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
-    "application/x-7z-compressed",
-    "application/zip",
-    "image/avif",
-    "image/gif",
-    "image/heic",
-    "image/heif",
-    "image/jpeg",
-    "image/png",
-    "image/tiff",
-    "image/webp",
-    "text/plain",
-    "video/mp4",
-    "video/mpeg",
-];
