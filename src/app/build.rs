@@ -57,8 +57,9 @@ pub(super) async fn build(config: &Config) -> Result<Built, Error> {
     let vault = Vault::new(sealer.clone(), Purpose::StoredBody);
     let StoreKeys { chain, index } = StoreKeys::open(&store, &sealer, clock.now_ms()).await?;
     let files = files::build(config, store.clone(), sealer.clone(), clock.clone());
-    let outbox = Outbox::new(store.clone(), Arc::new(vault), clock.clone());
-    let outbox = outbox.indexed(Arc::<MacKey>::clone(&index)).with_files(files);
+    let outbox = Outbox::new(store.clone(), Arc::new(vault), clock.clone())
+        .indexed(Arc::<MacKey>::clone(&index))
+        .with_files(files);
     let metrics = Metrics::new();
 
     let (mut numbers, mut configured) = (HashMap::new(), HashMap::new());

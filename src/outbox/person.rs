@@ -442,13 +442,6 @@ impl Outbox {
         Ok(false)
     }
 
-    /// Takes the files of an erased submission away.
-    async fn remove_files(&self, id: SubmissionId) {
-        if let Some(files) = &self.files {
-            files.remove(id).await;
-        }
-    }
-
     /// Asks a busy store again: accepting goes first, this can wait.
     pub(super) async fn patiently<'a, T>(
         &'a self,

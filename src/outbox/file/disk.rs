@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::{Files, Inner};
-use crate::outbox::{Error, SubmissionId};
+use crate::outbox::{Error, Outbox, SubmissionId};
 use crate::store::Table;
 
 /// The places of one file.
@@ -95,5 +95,14 @@ impl Files {
             }
         }
         Ok(())
+    }
+}
+
+impl Outbox {
+    /// Takes the files of an erased submission away.
+    pub(in crate::outbox) async fn remove_files(&self, id: SubmissionId) {
+        if let Some(files) = &self.files {
+            files.remove(id).await;
+        }
     }
 }

@@ -34,7 +34,6 @@ fn crm() -> DestinationId {
     DestinationId::new("crm").expect("an id")
 }
 
-/// A running account.
 struct Running {
     account: Account,
     address: SocketAddr,
