@@ -8,7 +8,7 @@
 //! | [`form`] | the neutral form: pages, questions, rules, answers, validation. Pure | – |
 //! | [`flow`] | Flow JSON document, limits, compiler, fidelity report, validator, screen handlers. Pure | `form` |
 //! | [`crypto`] | hub signature, exchange envelope, key ring, sealing of state, tokens and data at rest | – |
-//! | [`store`] | tables, atomic batch, leases; the embedded store | `fault` |
+//! | [`store`] | tables, atomic batch, leases; the embedded store, and Redis, which nodes will share | `fault` |
 //! | [`server`] | hyper: accept, TLS, limits, deadlines, drain; knows no route | – |
 //! | [`client`] | the one outbound HTTP client: deadlines to the last byte, size cap, address guard | – |
 //! | [`audit`] | append-only events: who, what, when, outcome | `store` |
@@ -28,7 +28,8 @@
 //! | [`fault`] | what a test-only build breaks on purpose; nothing without the feature `faults` | – |
 //!
 //! `tests/it/architecture.rs` reads this table and fails on any other import. It also keeps cipher crates in `crypto` (and
-//! `player`, the independent client side), hyper's client in `client`, the environment in `config`, and files short.
+//! `player`, the independent client side), hyper's client in `client`, Redis's in `store::redis`, the environment in
+//! `config`, and files short.
 //!
 //! # The three journeys
 //!

@@ -13,6 +13,8 @@ mod chain;
 mod embedded;
 mod erasure;
 mod record;
+pub mod redis;
+mod table;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -29,8 +31,9 @@ pub use embedded::{MIN_SQLITE_VERSION, OpenError, Options, RestoreError};
 pub use erasure::{Erased, Erasure, Settled, trace};
 pub use record::{
     Batch, Claim, Delivery, DeliveryFilter, DeliveryState, Expectation, Lane, NewDelivery, Precondition, Put,
-    QueueDepth, Record, Reopen, Reopened, Scan, Settlement, Table, Verdict, Version,
+    QueueDepth, Record, Reopen, Reopened, Scan, Settlement, Verdict, Version,
 };
+pub use table::Table;
 
 /// Why an operation of the store was not done.
 #[derive(Debug, thiserror::Error)]

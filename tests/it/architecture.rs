@@ -1,4 +1,4 @@
-//! The module map of `src/lib.rs` holds: who imports whom, who may name cipher crates, an HTTP client or the environment.
+//! The module map of `src/lib.rs` holds: who imports whom, who may name cipher crates, an HTTP or Redis client or the environment.
 
 mod source;
 
@@ -111,6 +111,9 @@ fn faults(map: &Map, submodules: &BTreeSet<String>, file: &str, text: &str) -> V
         }
         if ["hyper", "hyper_util"].contains(&head) && next == "client" && module != "client" {
             fault(format!("names an HTTP client, {told}"));
+        }
+        if head == "redis" && !file.starts_with("src/store/redis/") {
+            fault(format!("names the Redis client, {told}"));
         }
         let reads_environment = head == "std" && next == "env";
         if reads_environment && !["config", "main"].contains(&module) && told != "std::env::args" {
@@ -231,6 +234,8 @@ fn ciphers_clients_the_environment_and_long_files_are_found() {
         ("src/flow/a.rs", "fn f() { aes_gcm::Aes128Gcm::new() }"),
         ("src/flow/a.rs", "use {std::fmt, aws_lc_rs::rsa};"),
         ("src/flow/a.rs", "use hyper::client::conn::http1;"),
+        ("src/flow/a.rs", "use redis::Client;"),
+        ("src/store/cluster/a.rs", "fn f() { ::redis::cmd(\"GET\"); }"),
         ("src/flow/a.rs", "use hyper_util::{client::legacy, rt};"),
         ("src/flow/a.rs", "fn f() { std::env::var(\"X\"); }"),
         ("src/flow/a.rs", "use std::{env, fs};"),
@@ -245,6 +250,8 @@ fn ciphers_clients_the_environment_and_long_files_are_found() {
         ("src/flow/a.rs", "use sha2::Sha256; use hyper::{Method, header};"),
         ("src/flow/a.rs", "const V: &str = env!(\"CARGO_PKG_VERSION\");"),
         ("src/client/mod.rs", "use hyper::client::conn::http1;"),
+        ("src/store/redis/a.rs", "use redis::Client;"),
+        ("src/store/cluster/a.rs", "use super::redis::Redis;"),
         ("src/main.rs", "fn main() { std::env::args(); }"),
     ] {
         assert_eq!(judged(file, text), Vec::<String>::new(), "{text}");

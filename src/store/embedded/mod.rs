@@ -21,7 +21,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use tokio::sync::watch;
 
 use self::chain::SharedMac;
-use self::range::{bounds, prefix_end};
+use self::range::bounds;
 use self::reader::Readers;
 use self::writer::Writer;
 use super::bucket::Buckets;
@@ -34,6 +34,7 @@ use crate::fault;
 
 pub use self::backup::RestoreError;
 pub(super) use self::backup::{faults, restore};
+pub(super) use self::range::prefix_end;
 #[cfg(feature = "faults")]
 pub use self::writer::FaultSwitches;
 

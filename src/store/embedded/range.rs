@@ -20,7 +20,7 @@ pub(super) fn bounds(scan: Scan) -> (Vec<u8>, Option<Vec<u8>>) {
 }
 
 /// The first key behind all that begin with `prefix`; `None` if there is none.
-pub(super) fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
+pub(in crate::store) fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
     let kept = prefix.iter().rposition(|byte| *byte != u8::MAX)?;
     let mut end: Vec<u8> = prefix.iter().copied().take(kept + 1).collect();
     if let Some(last) = end.last_mut() {

@@ -1,0 +1,266 @@
+//! The shared copy in Redis or Valkey: everything that is asked of the server, and nothing of the journal.
+//!
+//! Invariant: each operation that writes is one script, so it is done as a whole or not at all, and whatever it writes has
+//! one version that is higher than every one before, also after the server lost its data. All keys are in one slot.
+//! [`Error::OutOfReach`] means that nobody knows whether it was done; [`Error::Refused`] that it was not.
+//!
+//! Operations do what the embedded store's do, with one exception: of deliveries that are due in the same millisecond the
+//! one with the lower key is first. Every wait ends after ten seconds; a caller that gives up earlier drops the future, and
+//! what was sent may still be done. The connection is made when it is needed, by whoever needs it.
+//!
+//! It deliberately has no opinion on when Redis is down, keeps nothing, and never tries again what may have been done.
+
+mod code;
+mod line;
+mod options;
+mod primary;
+mod read;
+mod script;
+mod share;
+
+use std::sync::Arc;
+
+use self::code::{Answer, integer};
+use self::line::Line;
+use self::primary::Finder;
+use self::script::{CLAIM, CLAMP, COMMIT, Call, ERASE, PURGE, RENEW, REOPEN, SETTLE, Script};
+use super::{
+    Batch, Claim, Delivery, DeliveryState, Erased, Erasure, Expectation, Lane, Put, Record, Reopened,
+    Settlement, Table, Verdict, Version,
+};
+
+pub use self::options::{OpenError, Options, Topology};
+pub use self::share::{Change, Identity, Offered, Row};
+
+/// Rows that one call of a script changes at most.
+const PAGE: u32 = 1_000;
+/// How long tombstones are kept: longer than any node may be away.
+const TOMBSTONES_US: i64 = 35 * 24 * 3_600 * 1_000_000;
+
+/// Why an operation was not done, or may not have been.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It does not answer; whether it was done is not known.
+    #[error("Redis is out of reach: {0}")]
+    OutOfReach(String),
+    /// It is full, a replica, loading or the like; it was not done.
+    #[error("Redis refused: {0}")]
+    Refused(String),
+    /// A precondition did not hold, so nothing of the batch was done.
+    #[error("precondition {index} of the batch does not hold")]
+    Conflict {
+        /// Which precondition, counted in the order of the batch.
+        index: usize,
+        /// What stands there instead, if anything.
+        existing: Option<Record>,
+    },
+    /// The lease named is no longer the valid one, so nothing was changed.
+    #[error("the lease is no longer valid")]
+    StaleLease,
+}
+
+/// The Redis that nodes share. Cheap to clone.
+#[derive(Clone)]
+pub struct Redis {
+    line: Arc<Line>,
+    prefix: Arc<str>,
+    /// Of the last version; scripts take the prefix of all others from it.
+    key: Arc<str>,
+}
+
+impl std::fmt::Debug for Redis {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Redis").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+impl Redis {
+    /// Connects, and refuses a server whose settings would lose data.
+    pub async fn open(options: &Options) -> Result<Self, OpenError> {
+        let key = format!("{}:ver", options.prefix);
+        let line = Line::new(Finder::new(options, key.clone())?);
+        line.open().await?;
+        let redis = Self { line, prefix: options.prefix.as_str().into(), key: key.into() };
+        // A store without a name gives nothing out.
+        redis.identity().await.map_err(|error| OpenError::OutOfReach(error.to_string()))?;
+        Ok(redis)
+    }
+
+    fn call(&self, script: &Script) -> Call {
+        Call::new(script, &self.key)
+    }
+
+    async fn run(&self, script: &Script, call: Call) -> Result<redis::Value, Error> {
+        self.line.run(script, call.command()).await
+    }
+
+    fn name(&self, rest: &str) -> String {
+        format!("{}:{rest}", self.prefix)
+    }
+
+    /// Applies a whole batch or nothing of it.
+    pub async fn commit(&self, batch: &Batch) -> Result<Version, Error> {
+        let mut call = self.call(&COMMIT).number(batch.now_ms).count(batch.preconditions.len());
+        for precondition in &batch.preconditions {
+            let (kind, version) = match precondition.expect {
+                Expectation::Absent => ("absent", 0),
+                Expectation::Present => ("present", 0),
+                Expectation::Version(version) => ("version", version.0),
+            };
+            call = call.number(precondition.table.number()).bytes(&precondition.key).bytes(kind);
+            call = call.number(version);
+        }
+        call = call.count(batch.deletes.len());
+        for (table, key) in &batch.deletes {
+            call = call.number(table.number()).bytes(key);
+        }
+        call = call.puts(&batch.puts).count(batch.deliveries.len());
+        for delivery in &batch.deliveries {
+            call = call.bytes(delivery.key).bytes(delivery.submission).bytes(&delivery.destination);
+            call = call.number(delivery.due_at_ms);
+        }
+        call = call.count(batch.reopens.len());
+        for reopen in &batch.reopens {
+            call = call.bytes(reopen.key).bytes(reopen.new_key).number(reopen.due_at_ms);
+            call = call.count(reopen.lane.number());
+        }
+        let mut answer = Answer::new(self.run(&COMMIT, call).await?)?;
+        if answer.integer()? == 1 {
+            return answer.integer().map(Version);
+        }
+        let index = usize::try_from(answer.integer()?).unwrap_or(usize::MAX);
+        let existing = if answer.is_over() { None } else { answer.optional_bytes()? };
+        Err(Error::Conflict { index, existing: existing.as_deref().map(code::record).transpose()? })
+    }
+
+    /// Leases deliveries of a destination that are due; none while it is paused, or while nodes refill a store that was lost.
+    pub async fn claim(&self, claim: &Claim) -> Result<Vec<Delivery>, Error> {
+        let mut call =
+            self.call(&CLAIM).bytes(&claim.destination).number(claim.now_ms).number(claim.lease_ms);
+        for number in claim.shares.into_iter().chain(claim.limits) {
+            call = call.number(number.into());
+        }
+        let mut answer = Answer::new(self.run(&CLAIM, call).await?)?;
+        let damaged = answer.integer()?;
+        if damaged > 0 {
+            tracing::error!(destination.id = claim.destination, damaged, "deliveries were quarantined");
+        }
+        let mut claimed = Vec::new();
+        while !answer.is_over() {
+            let (key, row) = (answer.bytes()?, answer.bytes()?);
+            // The script has read it, too; only a destination that is no text comes this far.
+            claimed.extend(code::delivery(&key, &row).map(|(delivery, _)| delivery));
+        }
+        Ok(claimed)
+    }
+
+    /// Prolongs a lease that is still the valid one. The delivery keeps its version.
+    pub async fn renew(&self, key: [u8; 16], lease: u64, until_ms: i64) -> Result<(), Error> {
+        let call = self.call(&RENEW).bytes(key).number(signed(lease)).number(until_ms);
+        match integer(&self.run(&RENEW, call).await?)? {
+            0 => Err(Error::StaleLease),
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends a lease with its outcome.
+    pub async fn settle(&self, key: [u8; 16], lease: u64, settlement: &Settlement) -> Result<Version, Error> {
+        let first = Lane::First;
+        let (state, at_ms, lane, given_back) = match settlement.verdict {
+            Verdict::Delivered { at_ms } => (DeliveryState::Delivered, at_ms, first, 0),
+            Verdict::Retry { due_at_ms } => (DeliveryState::Due, due_at_ms, Lane::Retry, 0),
+            Verdict::Release { due_at_ms } => (DeliveryState::Due, due_at_ms, first, 1),
+            Verdict::Dead { at_ms } => (DeliveryState::Dead, at_ms, first, 0),
+            Verdict::Superseded { at_ms } => (DeliveryState::Superseded, at_ms, first, 1),
+        };
+        let call = self.call(&SETTLE).bytes(key).number(signed(lease)).number(state.number()).number(at_ms);
+        let call = call.count(lane.number()).number(given_back).bytes(&settlement.history);
+        match integer(&self.run(&SETTLE, call.puts(&settlement.puts)).await?)? {
+            0 => Err(Error::StaleLease),
+            version => Ok(Version(version)),
+        }
+    }
+
+    /// Makes a dead delivery due again. The version counts only if it was.
+    pub async fn reopen(
+        &self,
+        key: [u8; 16],
+        due_at_ms: i64,
+        puts: &[Put],
+    ) -> Result<(Reopened, Version), Error> {
+        let call = self.call(&REOPEN).bytes(key).number(due_at_ms).puts(puts);
+        let mut answer = Answer::new(self.run(&REOPEN, call).await?)?;
+        let reopened = match DeliveryState::from_number(answer.integer()?) {
+            None => Reopened::Unknown,
+            Some(DeliveryState::Dead) => Reopened::Due,
+            Some(state) => Reopened::NotDead(state),
+        };
+        Ok((reopened, Version(answer.integer()?)))
+    }
+
+    /// Brings due times back that lie further ahead than any schedule goes.
+    pub async fn clamp_due(&self, latest_ms: i64) -> Result<u64, Error> {
+        let mut all = 0;
+        loop {
+            let call = self.call(&CLAMP).number(latest_ms).number(PAGE.into());
+            let changed = integer(&self.run(&CLAMP, call).await?)?.unsigned_abs();
+            all += changed;
+            if changed < PAGE.into() {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Deletes up to `limit` records whose time is over, and tombstones that nobody can ask for any more.
+    pub async fn purge_expired(&self, now_ms: i64, limit: u32) -> Result<u64, Error> {
+        let mut all = 0;
+        loop {
+            let page = (u64::from(limit) - all).min(PAGE.into());
+            let call = self.call(&PURGE).number(now_ms).number(page.cast_signed()).number(TOMBSTONES_US);
+            let purged = integer(&self.run(&PURGE, call).await?)?.unsigned_abs().min(page);
+            all += purged;
+            if purged < page || all == u64::from(limit) {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Deletes a submission with its deliveries and every record that a trace of it names. Says what is gone, by number of
+    /// the table, 0 for deliveries; the submission itself stays behind, empty, and is not named.
+    pub async fn erase(&self, erasure: &Erasure) -> Result<(Erased, Version, Vec<(i64, Vec<u8>)>), Error> {
+        let by = |ms: Option<i64>| ms.unwrap_or_default();
+        let mut call = self.call(&ERASE).bytes(erasure.submission).flag(erasure.settled.is_some());
+        call = call.number(by(erasure.settled.map(|settled| settled.delivered_by_ms)));
+        call =
+            call.number(by(erasure.settled.map(|settled| settled.dead_by_ms))).number(erasure.forget_at_ms);
+        call = call.count(erasure.deletes.len());
+        for (table, key) in &erasure.deletes {
+            call = call.number(table.number()).bytes(key);
+        }
+        let answer = self.run(&ERASE, call.puts(&erasure.puts)).await?;
+        if matches!(answer, redis::Value::Int(_)) {
+            return Ok((Erased::NotSettled, Version(0), vec![]));
+        }
+        let mut answer = Answer::new(answer)?;
+        let (version, mut told, mut named) = (Version(answer.integer()?), answer.inner()?, answer.inner()?);
+        let (mut deliveries, mut gone) = (Vec::new(), Vec::new());
+        while !told.is_over() {
+            let (destination, state) = (told.text()?, DeliveryState::from_number(told.integer()?));
+            deliveries.push((destination, state.unwrap_or(DeliveryState::Due)));
+        }
+        while !named.is_over() {
+            gone.push((named.integer()?, named.bytes()?));
+        }
+        Ok((Erased::Done { deliveries }, version, gone))
+    }
+
+    /// The hash that holds the records of a table.
+    fn values(&self, table: Table) -> String {
+        self.name(&format!("v:{}", table.number()))
+    }
+}
+
+// A lease number would need 2^53 claims of one delivery to be too large for a script.
+fn signed(lease: u64) -> i64 {
+    i64::try_from(lease).unwrap_or(i64::MAX)
+}

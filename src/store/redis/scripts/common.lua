@@ -1,0 +1,178 @@
+-- What all scripts share; put before each of them. KEYS[1] is "<prefix>:ver", and every other key begins as it does, so that
+-- one slot holds them all. Numbers are whole and below 2^53, which Lua keeps exactly.
+local p = string.sub(KEYS[1], 1, -4)
+local call = redis.call
+local next_argument = 0
+local NEVER = '\128\0\0\0\0\0\0\0'
+local NEVER_YET = '-9007199254740992'
+-- submission, state, lane, due, attempt, lease, unsettled, version, length of the destination
+local HEAD, HEAD_BYTES = '>c16BBi8I4i8I4i8H', 52
+
+local function arg()
+  next_argument = next_argument + 1
+  return ARGV[next_argument]
+end
+
+local function number() return tonumber(arg()) end
+local function pack(n) return struct.pack('>i8', n) end
+local function unpack8(bytes) return (struct.unpack('>i8', bytes)) end
+
+local function now_us()
+  local time = call('TIME')
+  return time[1] * 1000000 + time[2]
+end
+
+-- The next version: later than every other one, also after everything was lost.
+local function stamp(known)
+  local last = tonumber(call('GET', p .. 'ver') or '0')
+  if known and known > last then last = known end
+  local version = math.max(now_us(), last + 1)
+  call('SET', p .. 'ver', string.format('%.0f', version))
+  return version
+end
+
+local function record_version(packed) return unpack8(packed) end
+
+local function unbury(name)
+  if call('HDEL', p .. 'x', name) == 1 then call('ZREM', p .. 'xlog', name) end
+end
+
+-- A tombstone: whatever is not newer than it is not taken again.
+local function bury(t, key, version, at)
+  local name = string.char(t) .. key
+  call('HSET', p .. 'x', name, pack(version))
+  call('ZADD', p .. 'xlog', at, name)
+end
+
+local function buried(t, key)
+  local version = call('HGET', p .. 'x', string.char(t) .. key)
+  return version and unpack8(version)
+end
+
+local function put(t, key, value, expires, logged, version, at)
+  local name = string.char(t) .. key
+  call('HSET', p .. 'v:' .. t, key, pack(version) .. (expires and pack(expires) or NEVER) .. value)
+  call('ZADD', p .. 'k:' .. t, 0, key)
+  if expires then call('ZADD', p .. 'exp', expires, name) else call('ZREM', p .. 'exp', name) end
+  if logged then call('ZADD', p .. 'log', at, name) end
+  unbury(name)
+end
+
+local function forget(t, key)
+  local name = string.char(t) .. key
+  call('HDEL', p .. 'v:' .. t, key)
+  call('ZREM', p .. 'k:' .. t, key)
+  call('ZREM', p .. 'exp', name)
+  call('ZREM', p .. 'log', name)
+end
+
+-- Reads the arguments of a put.
+local function put_argument()
+  return number(), arg(), arg(), tonumber(arg()), arg() == '1'
+end
+
+local function put_all(version)
+  for _ = 1, number() do
+    local t, key, value, expires, logged = put_argument()
+    put(t, key, value, expires, logged, version, version)
+  end
+end
+
+-- A row of deliveries; nil if it cannot be one.
+local function read(row)
+  if #row < HEAD_BYTES then return nil end
+  local submission, state, lane, due, attempt, lease, unsettled, version, length = struct.unpack(HEAD, row)
+  local known = state == 0 or state == 1 or state == 3 or state == 4 or state == 6
+  if not known or lane > 2 or #row < HEAD_BYTES + length then return nil end
+  return {
+    submission = submission, state = state, lane = lane, due = due, attempt = attempt, lease = lease,
+    unsettled = unsettled, version = version,
+    destination = string.sub(row, HEAD_BYTES + 1, HEAD_BYTES + length),
+    history = string.sub(row, HEAD_BYTES + 1 + length),
+  }
+end
+
+local function row_of(d)
+  return struct.pack(HEAD, d.submission, d.state, d.lane, d.due, d.attempt, d.lease, d.unsettled, d.version,
+    #d.destination) .. d.destination .. d.history
+end
+
+-- The delivery and whether there is a row of it at all.
+local function find(key)
+  local row = call('HGET', p .. 'd', key)
+  if not row then return nil, false end
+  return read(row), true
+end
+
+local function queue(d) return p .. 'q:' .. d.lane .. ':' .. d.destination end
+local function count(d, by) call('HINCRBY', p .. 'n', d.destination .. '\0' .. d.state, by) end
+
+-- Writes a delivery over what it was, in every structure that it is in.
+local function save(key, old, d)
+  local row = row_of(d)
+  call('HSET', p .. 'd', key, row)
+  if not old then
+    call('ZADD', p .. 'dk', 0, key)
+    call('SADD', p .. 'dests', d.destination)
+    local siblings = call('HGET', p .. 'sub', d.submission) or ''
+    call('HSET', p .. 'sub', d.submission, siblings .. key)
+  elseif old.state < 2 and (d.state >= 2 or queue(old) ~= queue(d)) then
+    call('ZREM', queue(old), key)
+  end
+  if d.state < 2 then call('ZADD', queue(d), d.due, key) end
+  if d.state == 4 then
+    call('ZADD', p .. 'dead', 0, key)
+  elseif old and old.state == 4 then
+    call('ZREM', p .. 'dead', key)
+  end
+  if not old or old.state ~= d.state or old.destination ~= d.destination then
+    if old then count(old, -1) end
+    count(d, 1)
+  end
+  return row
+end
+
+-- Takes a key out of the list of its submission's deliveries.
+local function leave(key, submission)
+  local siblings, kept = call('HGET', p .. 'sub', submission) or '', ''
+  for at = 1, #siblings, 16 do
+    local sibling = string.sub(siblings, at, at + 15)
+    if sibling ~= key then kept = kept .. sibling end
+  end
+  if kept == '' then call('HDEL', p .. 'sub', submission) else call('HSET', p .. 'sub', submission, kept) end
+end
+
+-- Deletes a delivery; one that cannot be read is looked for everywhere.
+local function remove(key, d)
+  call('HDEL', p .. 'd', key)
+  call('ZREM', p .. 'dk', key)
+  call('ZREM', p .. 'dead', key)
+  if d then
+    if d.state < 2 then call('ZREM', queue(d), key) end
+    count(d, -1)
+    leave(key, d.submission)
+  else
+    for _, destination in ipairs(call('SMEMBERS', p .. 'dests')) do
+      for lane = 0, 2 do call('ZREM', p .. 'q:' .. lane .. ':' .. destination, key) end
+    end
+  end
+end
+
+-- Makes a dead delivery due again, under a lease that makes every older outcome stale.
+local function reopen(key, new_key, due, lane, version)
+  local old = find(key)
+  if not old or old.state ~= 4 then return false end
+  if new_key ~= key and call('HEXISTS', p .. 'd', new_key) == 1 then return false end
+  local d = {}
+  for name, value in pairs(old) do d[name] = value end
+  d.state, d.due, d.lane, d.attempt, d.unsettled = 0, due, lane, 0, 0
+  d.lease, d.version = d.lease + 1, version
+  if new_key ~= key then
+    remove(key, old)
+    bury(0, key, version, version)
+    old = nil
+  end
+  save(new_key, old, d)
+  return true
+end
+

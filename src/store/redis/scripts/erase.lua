@@ -1,0 +1,43 @@
+-- Erases a submission: 0 if it is not settled, or {version, {destination, state, ...}, {table, key, ...}} with what is gone.
+local submission, only_settled = arg(), arg() == '1'
+local delivered_by, dead_by, forget_at = number(), number(), number()
+local siblings, found, told = call('HGET', p .. 'sub', submission) or '', {}, {}
+for at = 1, #siblings, 16 do
+  local key = string.sub(siblings, at, at + 15)
+  local d, exists = find(key)
+  if exists then
+    local in_time = d and ((d.state == 3 or d.state == 6) and d.due <= delivered_by or d.state == 4 and d.due <= dead_by)
+    if only_settled and not in_time then return 0 end
+    found[#found + 1] = {key, d}
+    told[#told + 1] = d and d.destination or ''
+    told[#told + 1] = d and d.state or 0
+  end
+end
+local version, gone = stamp(), {}
+local function delete(t, key)
+  forget(t, key)
+  bury(t, key, version, version)
+  gone[#gone + 1] = t
+  gone[#gone + 1] = key
+end
+local last = submission .. string.rep('\255', 256)
+local traces = call('ZRANGEBYLEX', p .. 'k:11', '[' .. submission, '[' .. last)
+for _, trace in ipairs(traces) do
+  if #trace > 16 then delete(string.byte(trace, 17), string.sub(trace, 18)) end
+end
+for _ = 1, number() do delete(number(), arg()) end
+for _, trace in ipairs(traces) do delete(11, trace) end
+for _, delivery in ipairs(found) do
+  remove(delivery[1], delivery[2])
+  bury(0, delivery[1], version, version)
+  gone[#gone + 1] = 0
+  gone[#gone + 1] = delivery[1]
+end
+call('HDEL', p .. 'sub', submission)
+-- An empty submission is one that was: accepting it again finds it.
+if call('HEXISTS', p .. 'v:1', submission) == 1 then
+  put(1, submission, '', forget_at, false, version, version)
+end
+bury(1, submission, version, version)
+put_all(version)
+return {version, told, gone}

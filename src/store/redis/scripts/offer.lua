@@ -1,0 +1,87 @@
+-- Takes rows that are newer than what is here: 1 taken, 0 known, -1 buried, for each.
+local at = stamp(number())
+local answers = {}
+
+local function offer_record(t, key, value, expires, logged, version)
+  local tomb = buried(t, key)
+  if tomb and tomb >= version then return -1 end
+  local here = call('HGET', p .. 'v:' .. t, key)
+  if here and record_version(here) >= version then return 0 end
+  put(t, key, value, expires, logged, version, at)
+  return 1
+end
+
+local function offer_delivery(key, d)
+  local tomb = buried(0, key)
+  if tomb and tomb >= d.version then return -1 end
+  local old, exists = find(key)
+  if exists and not old then remove(key, nil) end
+  if old then
+    if old.state == 3 or old.state == 6 and d.state ~= 3 then return 0 end
+    local newer = d.version > old.version and d.lease >= old.lease
+    if d.state ~= 3 and not newer then return 0 end
+    -- A lease never goes back, nor does a version.
+    d.lease = math.max(d.lease, old.lease)
+    d.version = math.max(d.version, old.version)
+  end
+  unbury('\0' .. key)
+  save(key, old, d)
+  return 1
+end
+
+local function offer_deleted(t, key, version)
+  local here
+  if t == 0 then
+    local d, exists = find(key)
+    if d and d.version > version then return 0 end
+    if exists then remove(key, d) end
+  else
+    here = call('HGET', p .. 'v:' .. t, key)
+    if here and record_version(here) > version then return 0 end
+    if here then forget(t, key) end
+  end
+  local tomb = buried(t, key)
+  if tomb and tomb >= version then return 0 end
+  bury(t, key, version, at)
+  return 1
+end
+
+local function record_argument()
+  local t, key, value, expires, logged = put_argument()
+  return t, key, value, expires, logged, number()
+end
+
+local function delivery_argument()
+  return arg(), {
+    submission = arg(), state = number(), lane = number(), due = number(), attempt = number(), lease = number(),
+    unsettled = number(), destination = arg(), history = arg(), version = number(),
+  }
+end
+
+for index = 1, number() do
+  local kind = arg()
+  if kind == 'record' then
+    answers[index] = offer_record(record_argument())
+  elseif kind == 'deleted' then
+    answers[index] = offer_deleted(number(), arg(), number())
+  else
+    local records, deliveries, answer = {}, {}, 0
+    for _ = 1, number() do records[#records + 1] = {record_argument()} end
+    for _ = 1, number() do deliveries[#deliveries + 1] = {delivery_argument()} end
+    -- Nothing of a submission that was erased comes back.
+    for _, record in ipairs(records) do
+      local tomb = record[1] == 1 and buried(1, record[2])
+      if tomb and tomb >= record[6] then answer = -1 end
+    end
+    if answer == 0 then
+      for _, record in ipairs(records) do
+        if offer_record(record[1], record[2], record[3], record[4], record[5], record[6]) == 1 then answer = 1 end
+      end
+      for _, delivery in ipairs(deliveries) do
+        if offer_delivery(delivery[1], delivery[2]) == 1 then answer = 1 end
+      end
+    end
+    answers[index] = answer
+  end
+end
+return answers

@@ -1,0 +1,141 @@
+//! The kinds of records, the same for every backend.
+
+/// A kind of record. The number of a table is on disk: never change or reuse one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Table {
+    /// Submission id → sealed submission.
+    Submission,
+    /// Time of acceptance and submission id → what a list shows; the order in which submissions came.
+    Timeline,
+    /// Envelope hash → the closing reply that was given, for 24 h.
+    Reply,
+    /// Time and random id → audit event.
+    Audit,
+    /// Flow and version → compiled flow.
+    FlowVersion,
+    /// Walk → the first submission that closed it.
+    Walk,
+    /// Sealed key material and credentials.
+    Secret,
+    /// Anything with a name of which there is one.
+    Setting,
+    /// Destination → why it is paused. While there is a record, nothing of that destination is claimed.
+    Pause,
+    /// Destination → its open circuit breaker.
+    Breaker,
+    /// Id of a replay by filter → how far it has come.
+    Replay,
+    /// Number in the audit chain → link.
+    AuditLink,
+    /// Keyed hash of what a person is found by, and submission id → nothing.
+    Person,
+    /// Submission id and a record about it → nothing.
+    Trace,
+    /// Flow → the definition it is made from, as its tool gave it.
+    Definition,
+    /// Message or submission that Meta's webhook has confirmed → when.
+    Witness,
+    /// Keyed hash of a person, and a flow → the newest submission of that person there.
+    Answered,
+    /// Keyed hash of a flow token → when it was revoked.
+    Revoked,
+    /// Id of a token of the management API → what it may do, and its hash.
+    ApiToken,
+    /// Job id → work that was begun and must be ended, also by the next process.
+    Job,
+    /// Submission id → what became of its files, sealed.
+    File,
+}
+
+impl Table {
+    /// All of them.
+    pub(super) const ALL: [Self; 21] = [
+        Self::Submission,
+        Self::Timeline,
+        Self::Reply,
+        Self::Audit,
+        Self::FlowVersion,
+        Self::Walk,
+        Self::Secret,
+        Self::Setting,
+        Self::Definition,
+        Self::ApiToken,
+        Self::Pause,
+        Self::Breaker,
+        Self::Replay,
+        Self::AuditLink,
+        Self::Person,
+        Self::Trace,
+        Self::Job,
+        Self::File,
+        Self::Witness,
+        Self::Answered,
+        Self::Revoked,
+    ];
+
+    /// Its number on disk.
+    pub(super) fn number(self) -> i64 {
+        match self {
+            Self::Submission => 1,
+            Self::Timeline => 2,
+            Self::Reply => 3,
+            Self::Audit => 4,
+            Self::FlowVersion => 5,
+            Self::Walk => 6,
+            Self::Secret => 7,
+            Self::Setting => 8,
+            Self::Definition => 24,
+            Self::ApiToken => 25,
+            Self::Pause => 16,
+            Self::Breaker => 17,
+            Self::Replay => 18,
+            Self::AuditLink => 9,
+            Self::Person => 10,
+            Self::Trace => 11,
+            Self::Job => 12,
+            Self::File => 26,
+            Self::Witness => 30,
+            Self::Answered => 19,
+            Self::Revoked => 20,
+        }
+    }
+
+    /// The table of this number.
+    pub(super) fn from_number(number: i64) -> Option<Self> {
+        Self::ALL.into_iter().find(|table| table.number() == number)
+    }
+
+    /// Whether nodes that share a store have it in common. Every node chains its own audit trail.
+    pub(super) fn is_shared(self) -> bool {
+        self != Self::AuditLink
+    }
+
+    /// Whether every node that shares a store keeps a copy of it, whoever wrote it: without it none could go on alone.
+    pub(super) fn is_configuration(self) -> bool {
+        use Table::{
+            ApiToken, Breaker, Definition, FlowVersion, Job, Pause, Replay, Revoked, Secret, Setting,
+        };
+        matches!(
+            self,
+            ApiToken | Definition | FlowVersion | Secret | Setting | Pause | Breaker | Job | Replay | Revoked
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_table_is_found_by_its_number() {
+        let numbered = include_str!("table.rs").lines().filter(|line| {
+            let arm = line.trim().strip_prefix("Self::").and_then(|line| line.split_once(" => "));
+            arm.is_some_and(|(_, number)| number.trim_end_matches(',').parse::<i64>().is_ok())
+        });
+        assert_eq!(numbered.count(), Table::ALL.len(), "a new table belongs to ALL");
+        for table in Table::ALL {
+            assert_eq!(Table::from_number(table.number()), Some(table));
+        }
+        assert_eq!(Table::from_number(0), None, "0 is a delivery");
+    }
+}

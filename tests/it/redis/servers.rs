@@ -1,0 +1,206 @@
+//! Servers as they are in the world: guarded, full, deaf, failing over, wrongly set.
+
+use std::time::{Duration, Instant};
+
+use formgate::store::redis::{Error, OpenError, Options, Redis, Topology};
+use formgate::store::{Batch, Put, Table};
+
+use super::server::{Server, cluster, sentinel, until, valkey};
+use super::{claim, delivery, options};
+
+/// Waits until it does what it is asked again.
+pub async fn again(redis: &Redis) {
+    let begun = Instant::now();
+    while let Err(error) = redis.now_ms().await {
+        assert!(begun.elapsed() < Duration::from_secs(30), "{error}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn works(redis: &Redis) {
+    redis
+        .commit(&Batch::at(0).deliver(delivery(1, 0)).put(Put::new(Table::Setting, "a", "1")))
+        .await
+        .expect("a commit");
+    assert_eq!(redis.claim(&claim(0, 9)).await.expect("a claim").len(), 1);
+    assert!(redis.get(Table::Setting, b"a").await.expect("a read").is_some());
+    redis.identity().await.expect("an answer");
+}
+
+#[tokio::test]
+async fn settings_that_would_lose_data_are_refused_in_plain_words_with_what_mends_them() {
+    for (arguments, fix) in [
+        (&["--maxmemory-policy", "allkeys-lru"][..], "set maxmemory-policy noeviction"),
+        (&["--appendonly", "no"], "set appendonly yes"),
+        (
+            &["--appendfsync", "always", "--no-appendfsync-on-rewrite", "yes"],
+            "set no-appendfsync-on-rewrite no",
+        ),
+    ] {
+        let server = Server::start_with(arguments);
+        match Redis::open(&options(server.url())).await {
+            Err(OpenError::Unsafe(reason)) => assert!(reason.ends_with(fix), "{reason}"),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(server.run::<u64>(&["DBSIZE"]), 0, "nothing was written");
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_leads_nowhere_is_told_apart_from_one_that_cannot_be_read() {
+    let nobody = Redis::open(&options("redis://127.0.0.1:1")).await;
+    assert!(matches!(nobody, Err(OpenError::OutOfReach(_))), "{nobody:?}");
+    let secret = Redis::open(&options("http://user:hunter2@localhost")).await;
+    let told = format!("{:?} {}", secret, secret.as_ref().expect_err("no address"));
+    assert!(
+        matches!(secret, Err(OpenError::Address { number: 1, .. })) && !told.contains("hunter2"),
+        "{told}"
+    );
+}
+
+#[tokio::test]
+async fn scripts_that_the_server_has_forgotten_are_told_again() {
+    let server = Server::start();
+    let redis = Redis::open(&options(server.url())).await.expect("it opens");
+    server.run::<()>(&["SCRIPT", "FLUSH"]);
+    works(&redis).await;
+}
+
+#[tokio::test]
+async fn a_user_who_may_do_no_more_than_the_readme_says_can_do_everything() {
+    let server = Server::start();
+    let readme =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).expect("a readme");
+    let line = readme
+        .lines()
+        .map(str::trim)
+        .find(|line| line.starts_with("user formgate on "))
+        .expect("the ACL line");
+    let rules: Vec<&str> = line.split_whitespace().skip(2).collect();
+    let rules = rules.iter().map(|rule| if rule.starts_with('>') { ">secret" } else { rule });
+    let command: Vec<&str> = ["ACL", "SETUSER", "formgate"].into_iter().chain(rules).collect();
+    server.run::<()>(&command);
+    let url = format!("redis://formgate:secret@127.0.0.1:{}", server.port);
+    let redis = Redis::open(&options(url)).await.expect("it opens");
+    works(&redis).await;
+    let denied: Vec<redis::Value> = server.run(&["ACL", "LOG"]);
+    let told = format!("{denied:?}");
+    assert!(denied.len() <= 1 && told.contains("config|get"), "only what is not needed: {told}");
+    let mut foreign = options(format!("redis://formgate:secret@127.0.0.1:{}", server.port));
+    foreign.prefix = "{other}".to_owned();
+    assert!(Redis::open(&foreign).await.is_err(), "other keys are not ours");
+    let wrong = Redis::open(&options(format!("redis://formgate:wrong@127.0.0.1:{}", server.port))).await;
+    assert!(matches!(wrong, Err(OpenError::OutOfReach(_))), "{wrong:?}");
+}
+
+#[tokio::test]
+async fn tls_trusts_the_authority_that_is_named_and_no_other() {
+    let (server, ca_pem) = Server::start_tls();
+    let trusting = Options { ca_pem: Some(ca_pem), ..options(server.tls_url()) };
+    let redis = Redis::open(&trusting).await.expect("it opens");
+    works(&redis).await;
+    let stranger = Redis::open(&options(server.tls_url())).await;
+    assert!(matches!(stranger, Err(OpenError::OutOfReach(_))), "{stranger:?}");
+}
+
+#[tokio::test]
+async fn a_full_server_refuses_and_goes_on_when_there_is_room() {
+    let server = Server::start();
+    let redis = Redis::open(&options(server.url())).await.expect("it opens");
+    server.run::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
+    let put = || Batch::at(0).put(Put::new(Table::Setting, "a", "1"));
+    let refused = redis.commit(&put()).await;
+    assert!(matches!(&refused, Err(Error::Refused(reason)) if reason.contains("OOM")), "{refused:?}");
+    assert_eq!(redis.get(Table::Setting, b"a").await.expect("a read"), None);
+    server.run::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
+    redis.commit(&put()).await.expect("a commit");
+}
+
+#[tokio::test]
+async fn a_deaf_server_holds_nobody_longer_than_his_patience_and_is_used_again_when_it_hears() {
+    let server = Server::start();
+    let redis = Redis::open(&options(server.url())).await.expect("it opens");
+    server.pause();
+    for _ in 0..3 {
+        let asked = tokio::time::timeout(Duration::from_millis(250), redis.commit(&Batch::at(0))).await;
+        assert!(!matches!(asked, Ok(Ok(_))), "{asked:?}");
+    }
+    server.resume();
+    again(&redis).await;
+    works(&redis).await;
+}
+
+#[tokio::test]
+async fn a_killed_server_is_found_again_by_itself() {
+    let mut server = Server::start_with(&["--appendfsync", "always"]);
+    let redis = Redis::open(&options(server.url())).await.expect("it opens");
+    works(&redis).await;
+    server.kill();
+    assert!(matches!(redis.commit(&Batch::at(0)).await, Err(Error::OutOfReach(_))));
+    server.restart();
+    again(&redis).await;
+    assert!(redis.delivery([1; 16]).await.expect("a read").is_some());
+    redis.commit(&Batch::at(0)).await.expect("a commit");
+}
+
+#[tokio::test]
+async fn a_replica_is_not_written_to() {
+    let (primary, replica) = (Server::start(), Server::start());
+    let redis = Redis::open(&options(replica.url())).await.expect("it opens");
+    replica.follow(&primary);
+    let refused = redis.commit(&Batch::at(0)).await;
+    assert!(matches!(refused, Err(Error::Refused(_) | Error::OutOfReach(_))), "{refused:?}");
+    assert!(matches!(Redis::open(&options(replica.url())).await, Err(OpenError::OutOfReach(_))));
+}
+
+#[tokio::test]
+async fn sentinels_lead_to_the_new_primary_after_a_failover() {
+    let (mut primary, replica) = (Server::start(), Server::start());
+    replica.follow(&primary);
+    let sentinel = sentinel(&primary);
+    until("the sentinel knows the replica", || sentinel.info("master0").contains("slaves=1"));
+    let topology = Topology::Sentinel { service: "main".to_owned() };
+    let redis = Redis::open(&Options { topology, ..options(sentinel.url()) }).await.expect("it opens");
+    works(&redis).await;
+    let before = redis.identity().await.expect("an answer");
+    until("the replica has it all", || {
+        replica.info("master_repl_offset") == primary.info("master_repl_offset")
+    });
+    primary.kill();
+    let begun = Instant::now();
+    while redis.commit(&Batch::at(0)).await.is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "no failover");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let after = redis.identity().await.expect("an answer");
+    assert_eq!(after.epoch, before.epoch);
+    assert!(after.run_id != before.run_id && after.master_replid != before.master_replid);
+    assert!(redis.delivery([1; 16]).await.expect("a read").is_some());
+}
+
+#[tokio::test]
+async fn in_a_cluster_any_node_leads_to_the_one_that_has_the_slot() {
+    let servers = cluster(3);
+    for (index, server) in servers.iter().enumerate() {
+        let options = Options {
+            topology: Topology::Cluster,
+            prefix: format!("{{formgate{index}}}"),
+            ..options(server.url())
+        };
+        works(&Redis::open(&options).await.expect("it opens")).await;
+    }
+    let keys: u64 = servers.iter().map(|server| server.run::<u64>(&["DBSIZE"])).sum();
+    assert!(keys > 30);
+}
+
+#[tokio::test]
+async fn valkey_does_the_same() {
+    let Some(program) = valkey() else {
+        eprintln!("Valkey is not there; tests/run puts it into target/tools");
+        return;
+    };
+    let server = Server::start_program(program, &[]);
+    assert!(!server.info("valkey_version").is_empty());
+    let redis = Redis::open(&options(server.url())).await.expect("it opens");
+    works(&redis).await;
+}
