@@ -201,11 +201,11 @@ pub async fn verify(store: &Store, mac: Arc<dyn Mac>) -> Result<Verified, store:
     Ok(Verified { entries: last.number, tag: last.tag, older, broken })
 }
 
-/// The keys of all events.
+/// The keys of all events that the chain is over: where nodes share a store, each has its own chain over its own events.
 async fn keys(store: &Store) -> Result<HashSet<Vec<u8>>, store::Error> {
     let (mut keys, mut after) = (HashSet::new(), None);
     loop {
-        let page = store.scan(Table::Audit, Scan { after, limit: PAGE, ..Scan::default() }).await?;
+        let page = store.own_audit(Scan { after, limit: PAGE, ..Scan::default() }).await?;
         let ended = page.len() < PAGE as usize;
         after = page.last().map(|(key, _)| key.clone());
         keys.extend(page.into_iter().map(|(key, _)| key));

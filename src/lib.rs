@@ -8,7 +8,7 @@
 //! | [`form`] | the neutral form: pages, questions, rules, answers, validation. Pure | – |
 //! | [`flow`] | Flow JSON document, limits, compiler, fidelity report, validator, screen handlers. Pure | `form` |
 //! | [`crypto`] | hub signature, exchange envelope, key ring, sealing of state, tokens and data at rest | – |
-//! | [`store`] | tables, atomic batch, leases; the embedded store, and Redis, which nodes will share | `fault` |
+//! | [`store`] | tables, atomic batch, leases; the embedded store, and the one of nodes that share a Redis | `fault` |
 //! | [`server`] | hyper: accept, TLS, limits, deadlines, drain; knows no route | – |
 //! | [`client`] | the one outbound HTTP client: deadlines to the last byte, size cap, address guard | – |
 //! | [`audit`] | append-only events: who, what, when, outcome | `store` |

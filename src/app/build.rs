@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use secrecy::ExposeSecret as _;
 
-use super::{Error, Keys, StoreKeys, destinations, files, master_keys};
+use super::open::{Opened, open};
+use super::{Error, Keys, StoreKeys, destinations, files};
 use crate::catalog::Catalog;
 use crate::catalog::import;
 use crate::catalog::overlay::Overlay;
@@ -15,15 +16,13 @@ use crate::connector::Import;
 use crate::console::Workspaces;
 use crate::crypto::{AppSecret, AppSecrets, KeyRing, MacKey, PrivateKey, Purpose, Sealer, Vault};
 use crate::endpoint::{Endpoint, Flow, Flows, TokenPolicy, TokenSignature};
-#[cfg(feature = "faults")]
-use crate::fault;
 use crate::flow::compile::{Mode, Settings};
 use crate::flow::handler::Handler;
 use crate::flow::limits::Version;
 use crate::flow::plan::{DataApi, Entry};
-use crate::outbox::{Clock, Destination, DestinationId, Outbox, Pace, Rate, RetryPolicy, SystemClock};
+use crate::outbox::{Clock, Destination, DestinationId, Outbox, Pace, Rate, RetryPolicy};
 use crate::server::Tls;
-use crate::store::{self, Store};
+use crate::store::{self, Store, Tasks};
 use crate::telemetry::Metrics;
 
 /// The Flow JSON documents being served, by flow.
@@ -46,14 +45,14 @@ pub(super) struct Built {
     pub clock: Arc<dyn Clock>,
     /// The app secrets of every number.
     pub app_secrets: Vec<Arc<AppSecrets>>,
+    /// What a node of several has to do besides.
+    pub tasks: Option<Tasks>,
     /// Numbers whose keys are files, with those keys; the others keep them in the store.
     pub configured: HashMap<String, Option<Arc<KeyRing>>>,
 }
 
-pub(super) async fn build(config: &Config) -> Result<Built, Error> {
-    let clock = Arc::new(SystemClock::new());
-    let sealer = Sealer::new(&master_keys(&config.server.master_key)?);
-    let store = Store::open_embedded(&store_options(config))?;
+pub(super) async fn build(config: &Config, patience: store::Pace) -> Result<Built, Error> {
+    let Opened { store, sealer, clock, tasks } = open(config, patience).await?;
     let vault = Vault::new(sealer.clone(), Purpose::StoredBody);
     let StoreKeys { chain, index } = StoreKeys::open(&store, &sealer, clock.now_ms()).await?;
     let files = files::build(config, store.clone(), sealer.clone(), clock.clone());
@@ -147,22 +146,9 @@ pub(super) async fn build(config: &Config) -> Result<Built, Error> {
         paces,
         clock,
         app_secrets: numbers.into_values().map(|(_ring, secrets)| secrets).collect(),
+        tasks,
         configured,
     })
-}
-
-#[cfg(not(feature = "faults"))]
-fn store_options(config: &Config) -> store::Options {
-    store::Options::new(&config.server.data_dir)
-}
-
-#[cfg(feature = "faults")]
-fn store_options(config: &Config) -> store::Options {
-    let mut options = store::Options::new(&config.server.data_dir);
-    options.faults.ack_early = config.ack_early;
-    options.faults.sync_normal = fault::is_on("store.sync_normal");
-    options.faults.swallow_errors = fault::is_on("store.swallow_errors");
-    options
 }
 
 /// Which workspace each flow and destination is in.
@@ -229,8 +215,9 @@ async fn number(
         Some(ring) => ring,
         None => {
             let kept = Keys::new(store.clone(), sealer.clone());
-            if kept.list(id).await?.is_empty() {
-                let made = kept.make(id, "start", clock).await?;
+            if kept.list(id).await?.is_empty()
+                && let Some(made) = kept.make_first(id, clock).await?
+            {
                 tracing::info!(number.id = id, key = %made, "made a private key; register its public half with Meta: formgate keys list");
             }
             Arc::new(KeyRing::new(kept.list(id).await?))

@@ -21,16 +21,15 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::{Error, Keys, StoreKeys, build, files, master_keys};
+use super::open::{Opened, open};
+use super::rings::Rings;
+use super::{Error, Keys, StoreKeys, build, files};
 use crate::config::Config;
 use crate::console::Workspaces;
 use crate::console::access::Tokens;
 use crate::crypto::{KeyRing, MacKey, PrivateKey, Purpose, Sealer, Vault};
-use crate::endpoint::Flows;
-use crate::outbox::{
-    Clock as _, DeliveryView, DestinationId, Filter, Outbox, ReplayFilter, SubmissionId, SystemClock,
-};
-use crate::store::{DeliveryState, OpenError, Options, Store};
+use crate::outbox::{DeliveryView, DestinationId, Filter, Outbox, ReplayFilter, SubmissionId, SystemClock};
+use crate::store::{DeliveryState, OpenError, Pace, SharedOpenError, Store};
 
 mod keep;
 
@@ -148,8 +147,8 @@ pub struct Control {
     pub(super) tokens: Tokens,
     /// Who has what.
     pub(super) workspaces: Workspaces,
-    /// Where a rotated key must take effect at once: the running flows, and the number of each.
-    pub(super) running: Option<(Flows, HashMap<String, String>)>,
+    /// Where a rotated key must take effect at once: the running flows.
+    pub(super) running: Option<Arc<Rings>>,
 }
 
 /// Runs a command on the store of this configuration, on the running server if there is one; `tell` gets every line.
@@ -159,12 +158,16 @@ pub struct Control {
 pub async fn run(config: &Config, command: Command, mut tell: impl FnMut(Told)) -> Result<(), Error> {
     let folder = &config.server.data_dir;
     let (tx, mut rx) = mpsc::channel(64);
-    let store = match Store::open_embedded(&Options::new(folder)) {
-        Ok(store) => store,
-        Err(OpenError::InUse { .. }) => return remote(&folder.join(SOCKET), &command, tell).await,
-        Err(error) => return Err(error.into()),
+    let opened = match open(config, Pace::default()).await {
+        Ok(opened) => opened,
+        Err(
+            Error::Open(OpenError::InUse { .. })
+            | Error::Shared(SharedOpenError::Journal(OpenError::InUse { .. })),
+        ) => return remote(&folder.join(SOCKET), &command, tell).await,
+        Err(error) => return Err(error),
     };
-    let control = Control::offline(config, store.clone()).await?;
+    let store = opened.store.clone();
+    let control = Control::offline(config, opened).await?;
     let telling = async {
         let mut failed = None;
         while let Some(told) = rx.recv().await {
@@ -225,8 +228,7 @@ impl Socket {
     }
 
     /// Answers commands until `stop` becomes true.
-    pub(super) async fn serve(self, control: Control, mut stop: watch::Receiver<bool>) {
-        let control = Arc::new(control);
+    pub(super) async fn serve(self, control: Arc<Control>, mut stop: watch::Receiver<bool>) {
         let slots = Arc::new(Semaphore::new(MAX_COMMANDS));
         let mut commands = JoinSet::new();
         loop {
@@ -293,10 +295,9 @@ async fn converse(control: &Control, mut stream: UnixStream) {
 
 impl Control {
     /// For a store that no server has.
-    async fn offline(config: &Config, store: Store) -> Result<Control, Error> {
-        let sealer = Sealer::new(&master_keys(&config.server.master_key)?);
+    async fn offline(config: &Config, opened: Opened) -> Result<Control, Error> {
+        let Opened { store, sealer, clock, tasks: _ } = opened;
         let vault = Vault::new(sealer.clone(), Purpose::StoredBody);
-        let clock = Arc::new(SystemClock::new());
         let StoreKeys { chain, index } = StoreKeys::open(&store, &sealer, clock.now_ms()).await?;
         let tokens = Tokens::new(store.clone(), Arc::<MacKey>::clone(&index));
         let files = files::build(config, store.clone(), sealer.clone(), clock.clone());
@@ -324,6 +325,15 @@ impl Control {
             workspaces,
             running: None,
         })
+    }
+
+    /// Takes over keys that other nodes make, until `stop` becomes true.
+    pub(super) async fn follow_keys(self: Arc<Self>, stop: watch::Receiver<bool>) {
+        let kept = self.numbers.iter().filter(|(_, ring)| ring.is_none());
+        let kept: Vec<String> = kept.map(|(number, _)| number.clone()).collect();
+        if let Some(rings) = &self.running {
+            rings.follow(&self.store, &self.keys, &kept, stop).await;
+        }
     }
 
     /// Carries out one command; the last thing told is [`Told::Done`] or [`Told::Failed`].
@@ -448,16 +458,8 @@ impl Control {
         self.keys.make(number, "cli", &SystemClock::new()).await.map_err(|error| error.to_string())?;
         let keys = self.keys.list(number).await.map_err(|error| error.to_string())?;
         let newest = keys.first().map(PrivateKey::public_pem).unwrap_or_default();
-        if let Some((flows, numbers)) = &self.running {
-            let ring = Arc::new(KeyRing::new(keys));
-            let renewed = flows.all().into_iter().map(|flow| {
-                let mut flow = flow.as_ref().clone();
-                if numbers.get(&flow.id).is_some_and(|of| of == number) {
-                    flow.keys = Arc::clone(&ring);
-                }
-                flow
-            });
-            flows.replace(renewed.collect::<Vec<_>>());
+        if let Some(rings) = &self.running {
+            rings.renew(number, &self.keys).await.map_err(|error| error.to_string())?;
         }
         say(tell, newest.trim_end().to_owned()).await?;
         let remark = if self.running.is_some() {

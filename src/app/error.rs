@@ -13,6 +13,9 @@ pub enum Error {
     /// The data folder.
     #[error("the data folder cannot be opened: {0}")]
     Open(#[from] store::OpenError),
+    /// The store that nodes share.
+    #[error("the store cannot be opened: {0}")]
+    Shared(#[from] store::SharedOpenError),
     /// The store refused.
     #[error("the store refused: {0}")]
     Store(#[from] store::Error),

@@ -13,7 +13,7 @@ use crate::audit;
 use crate::config;
 use crate::crypto::{KeyId, MacKey, MasterKey, MasterKeys, PrivateKey, Purpose, Sealer, Vault};
 use crate::outbox::Clock;
-use crate::store::{Batch, Expectation, Put, Scan, Store, Table};
+use crate::store::{self, Batch, Expectation, Put, Scan, Store, Table};
 
 /// The master keys as configured; the file is made, for this user alone, if it is not there yet.
 ///
@@ -82,10 +82,36 @@ impl Keys {
     /// # Errors
     /// [`Error::Store`].
     pub async fn make(&self, number: &str, actor: &str, clock: &dyn Clock) -> Result<KeyId, Error> {
+        Ok(self.keep_new(Batch::at(clock.now_ms()), number, actor, clock).await?)
+    }
+
+    /// Makes the first key of a number; `None` if another node has made it in the same moment.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn make_first(&self, number: &str, clock: &dyn Clock) -> Result<Option<KeyId>, Error> {
+        let name = [FIRST, number.as_bytes()].concat();
+        let first = Batch::at(clock.now_ms())
+            .require(Table::Setting, name.clone(), Expectation::Absent)
+            .put(Put::new(Table::Setting, name, []));
+        match self.keep_new(first, number, "start", clock).await {
+            Ok(made) => Ok(Some(made)),
+            Err(store::Error::Conflict { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn keep_new(
+        &self,
+        batch: Batch,
+        number: &str,
+        actor: &str,
+        clock: &dyn Clock,
+    ) -> Result<KeyId, store::Error> {
         let made = PrivateKey::generate();
         let key = [prefix(number), clock.now_ms().to_be_bytes().to_vec()].concat();
         let sealed = self.vault.seal(&key, made.private_pem().expose_secret().as_bytes());
-        let batch = Batch::at(clock.now_ms())
+        let batch = batch
             .require(Table::Secret, key.clone(), Expectation::Absent)
             .put(Put::new(Table::Secret, key, sealed))
             .put(
@@ -96,6 +122,9 @@ impl Keys {
         Ok(*made.id())
     }
 }
+
+/// Says that a number was given its first key.
+const FIRST: &[u8] = b"first key\0";
 
 fn prefix(number: &str) -> Vec<u8> {
     [b"key\0", number.as_bytes(), b"\0"].concat()
@@ -116,7 +145,36 @@ impl StoreKeys {
     /// [`Error::OtherMasterKey`], [`Error::Store`].
     pub async fn open(store: &Store, sealer: &Sealer, now_ms: i64) -> Result<StoreKeys, Error> {
         let vault = Vault::new(sealer.clone(), Purpose::Secret);
-        let kept = [Self::kept(store, &vault, CHAIN).await?, Self::kept(store, &vault, INDEX).await?];
+        let keys = match Self::open_or_make(store, &vault, now_ms).await {
+            // Another node has made them in the same moment.
+            Err(Error::Store(store::Error::Conflict { .. })) => {
+                Self::open_or_make(store, &vault, now_ms).await?
+            }
+            opened => opened?,
+        };
+        Self::begin_own_chain(store, &keys.chain, now_ms).await?;
+        store.chain_audit(Arc::<MacKey>::clone(&keys.chain));
+        Ok(keys)
+    }
+
+    /// A node that joins others has the key of the chain, and no chain yet. That it has begun one stands where all nodes
+    /// see it, so taking the chain away is found out.
+    async fn begin_own_chain(store: &Store, key: &MacKey, now_ms: i64) -> Result<(), Error> {
+        let Some(node) = store.node() else { return Ok(()) };
+        let name = [BEGUN, node.as_bytes()].concat();
+        if store.get(Table::Secret, &name).await?.is_some() {
+            return Ok(());
+        }
+        let mut batch = Batch::at(now_ms).put(Put::new(Table::Secret, name, []));
+        let scan = Scan { limit: 1, ..Scan::default() };
+        if store.scan(Table::AuditLink, scan).await?.is_empty() {
+            batch = batch.put(store.chain_beginning(key));
+        }
+        Ok(store.commit(batch).await?)
+    }
+
+    async fn open_or_make(store: &Store, vault: &Vault, now_ms: i64) -> Result<StoreKeys, Error> {
+        let kept = [Self::kept(store, vault, CHAIN).await?, Self::kept(store, vault, INDEX).await?];
         let mut batch = Batch::at(now_ms);
         let [chain, index] =
             kept.map(|kept| kept.map(|key| (key, true)).unwrap_or_else(|| (MacKey::generate(), false)));
@@ -136,9 +194,7 @@ impl StoreKeys {
         if !batch.puts.is_empty() {
             store.commit(batch).await?;
         }
-        let keys = StoreKeys { chain: Arc::new(chain.0), index: Arc::new(index.0) };
-        store.chain_audit(Arc::<MacKey>::clone(&keys.chain));
-        Ok(keys)
+        Ok(StoreKeys { chain: Arc::new(chain.0), index: Arc::new(index.0) })
     }
 
     async fn kept(store: &Store, vault: &Vault, name: &[u8]) -> Result<Option<MacKey>, Error> {
@@ -150,3 +206,5 @@ impl StoreKeys {
 
 const CHAIN: &[u8] = b"store\0chain";
 const INDEX: &[u8] = b"store\0index";
+/// Nodes that have begun their chains; before their names.
+const BEGUN: &[u8] = b"chain\0";

@@ -8,7 +8,9 @@ mod destinations;
 mod error;
 mod files;
 mod keys;
+mod open;
 mod rewrap;
+mod rings;
 mod routes;
 mod seams;
 
@@ -25,6 +27,7 @@ pub use self::backup::restore;
 use self::control::{Control, Socket};
 pub use self::error::Error;
 pub use self::keys::{Keys, StoreKeys, master_keys};
+use self::rings::Rings;
 use self::routes::{Admin, Public};
 use crate::catalog::Catalog;
 use crate::config::{self, Config};
@@ -35,7 +38,7 @@ use crate::endpoint::Flows;
 use crate::meta;
 use crate::outbox::{Outbox, Retention, RetryPolicy, Worker};
 use crate::server::{self, Drained, Listener, Server};
-use crate::store::Store;
+use crate::store::{Pace, Store, Tasks};
 
 /// A running Formgate.
 pub struct App {
@@ -60,6 +63,7 @@ pub struct App {
     socket: Option<Socket>,
     alerting: Alerting,
     backups: Option<backup::Periodic>,
+    tasks: Option<Tasks>,
 }
 
 impl App {
@@ -68,7 +72,15 @@ impl App {
     /// # Errors
     /// [`Error`], in the words of the operator.
     pub async fn start(config: &Config) -> Result<App, Error> {
-        let built = build::build(config).await?;
+        Self::start_at(config, Pace::default()).await
+    }
+
+    /// The same; a node that shares its store is this patient with the others.
+    ///
+    /// # Errors
+    /// [`Error`], in the words of the operator.
+    pub async fn start_at(config: &Config, patience: Pace) -> Result<App, Error> {
+        let built = build::build(config, patience).await?;
         let limits = server::Limits {
             header_read: config.limits.header_read,
             body_read: config.limits.body_read,
@@ -129,7 +141,7 @@ impl App {
             numbers: built.configured,
             tokens: tokens.clone(),
             workspaces: build::workspaces(config),
-            running: Some((built.flows.clone(), numbers)),
+            running: Some(Arc::new(Rings::new(built.flows.clone(), numbers))),
         };
         let backups = config.backup.as_ref().map(|backup| {
             let (store, sealer) = (built.store.clone(), built.sealer.clone());
@@ -169,6 +181,7 @@ impl App {
             socket: socket.ok(),
             alerting,
             backups,
+            tasks: built.tasks,
         })
     }
 
@@ -185,6 +198,9 @@ impl App {
     /// [`Error::StoreStopped`] when the store failed: the process must end, since only a restart tells what is on disk.
     pub async fn run(self, mut stop: watch::Receiver<bool>) -> Result<(), Error> {
         let (halt, halted) = watch::channel(false);
+        // What ends a delivery has to be told to the other nodes, so this goes on until all others have ended.
+        let (end, ended) = watch::channel(false);
+        let tasks = self.tasks.map(|tasks| tokio::spawn(tasks.run(ended)));
         let mut fatal = self.store.fatal();
         let (public, admin) = self.servers;
         let public: JoinHandle<Drained> = tokio::spawn(public.run(halted.clone(), self.drain));
@@ -194,7 +210,9 @@ impl App {
         let backups = self.backups.map(|backups| tokio::spawn(backups.run(halted.clone())));
         let keeper = tokio::spawn(self.outbox.clone().keep_house(self.retention, halted.clone()));
         let fetcher = tokio::spawn(self.outbox.clone().fetch_files(halted.clone()));
-        let control = self.socket.map(|socket| tokio::spawn(socket.serve(self.control, halted)));
+        let control = Arc::new(self.control);
+        let rings = tokio::spawn(Arc::clone(&control).follow_keys(halted.clone()));
+        let control = self.socket.map(|socket| tokio::spawn(socket.serve(control, halted)));
         tracing::info!(listen = %self.public, admin = %self.admin, flows = self.flows.all().len(), "ready");
         let failed = tokio::select! {
             _ = stop.wait_for(|stop| *stop) => None,
@@ -202,13 +220,17 @@ impl App {
         };
         tracing::info!("stopping");
         halt.send_replace(true);
-        let (public, _admin, _worker, _keeper, _fetcher, _alerting) =
-            tokio::join!(public, admin, worker, keeper, fetcher, alerting);
+        let (public, _admin, _worker, _keeper, _fetcher, _alerting, _rings) =
+            tokio::join!(public, admin, worker, keeper, fetcher, alerting, rings);
         if let Some(control) = control {
             let _ended = control.await;
         }
         if let Some(backups) = backups {
             let _ended = backups.await;
+        }
+        end.send_replace(true);
+        if let Some(tasks) = tasks {
+            let _ended = tasks.await;
         }
         let closed = self.store.close().await;
         if let Some(fatal) = failed {

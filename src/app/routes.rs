@@ -105,6 +105,9 @@ impl Handler for Admin {
 impl Admin {
     /// Where deliveries stand, read when somebody looks. Without a store the last figures stay.
     async fn measure(&self) {
+        if let Some(standing) = self.store.standing() {
+            self.metrics.set_shared(standing.reachable, standing.single_copy);
+        }
         let Ok(destinations) = self.outbox.destinations().await else { return };
         let now_ms = self.clock.now_ms();
         // What somebody has paused is meant to wait.
@@ -152,8 +155,7 @@ async fn ready(request: &Request, store: &Store) -> Response {
     if !is_read(request) {
         return Response::method_not_allowed("GET, HEAD");
     }
-    let stopped = store.fatal().borrow().is_some();
-    if stopped || store.depths().await.is_err() {
+    if store.ready().await.is_err() {
         return Response::text(StatusCode::SERVICE_UNAVAILABLE, "the store is not available\n");
     }
     Response::text(StatusCode::OK, "ready\n")

@@ -1,8 +1,31 @@
 //! Where one module asks for what another has, without knowing it.
 
+use std::time::Duration;
+
 use crate::crypto::{MacKey, Vault, WebhookSecret};
-use crate::outbox::{SealBody, SignWebhook, Unsealable};
-use crate::store::Mac;
+use crate::outbox::{Clock, SealBody, SignWebhook, Sleep, Unsealable};
+use crate::store::{Mac, SharedTime};
+
+/// The longest sleep on a clock that may be set meanwhile.
+const LOOK_AT_THE_CLOCK: Duration = Duration::from_secs(1);
+
+impl Clock for SharedTime {
+    fn now_ms(&self) -> i64 {
+        SharedTime::now_ms(self)
+    }
+
+    fn sleep_until_ms(&self, at_ms: i64) -> Sleep<'_> {
+        Box::pin(async move {
+            loop {
+                let left_ms = u64::try_from(at_ms.saturating_sub(SharedTime::now_ms(self))).unwrap_or(0);
+                if left_ms == 0 {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(left_ms).min(LOOK_AT_THE_CLOCK)).await;
+            }
+        })
+    }
+}
 
 impl Mac for MacKey {
     fn mac(&self, domain: &str, parts: &[&[u8]]) -> [u8; 32] {

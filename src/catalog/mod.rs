@@ -20,6 +20,8 @@ use crate::store::{self, Batch, Expectation, Put, Scan, Store, Table};
 
 /// Versions of one flow that stay live: people finish on what they opened.
 const LIVE: u32 = 20;
+/// How often publishing is tried again because another node was quicker.
+const MAX_RACES: u32 = 8;
 
 /// The flows of one installation.
 #[derive(Clone)]
@@ -86,6 +88,23 @@ impl Catalog {
     /// # Errors
     /// [`Error`]; nothing was stored then.
     pub async fn publish(
+        &self,
+        flow: &str,
+        import: &Import,
+        settings: &Settings,
+        clock: &dyn Clock,
+    ) -> Result<Published, Error> {
+        for _ in 0..MAX_RACES {
+            match self.try_publish(flow, import, settings, clock).await {
+                // Another node has published a version in the same moment: most likely this one.
+                Err(Error::Store(store::Error::Conflict { .. })) => {}
+                published => return published,
+            }
+        }
+        self.try_publish(flow, import, settings, clock).await
+    }
+
+    async fn try_publish(
         &self,
         flow: &str,
         import: &Import,

@@ -16,6 +16,7 @@ mod process;
 mod read;
 mod resource;
 mod secret;
+mod store;
 #[cfg(test)]
 mod tests;
 
@@ -33,11 +34,12 @@ pub use destination::{
 pub use fault::{Fault, Faults, Place};
 pub use files::Files;
 pub use id::{DestinationId, FlowId, InvalidId, NumberId, WorkspaceId};
-pub use process::{Backup, Limits, Log, Meta, Server, Store, Tls};
+pub use process::{Backup, Limits, Log, Meta, Server, Tls};
 pub use resource::{
     AppSecret, DataApi, Definition, Entry, Flow, Mode, Number, Take, TokenSignature, Tokens, Tool,
 };
 pub use secret::MasterKey;
+pub use store::{Redis, Store, Topology};
 use toml::de::DeTable;
 
 use self::{
@@ -141,7 +143,7 @@ impl Config {
         let root = Section::root(cx, file.get_ref(), shipped.get_ref());
 
         let server = process::server(&root.section("server"));
-        let store = process::store(&root.section("store"));
+        let store = store::store(&root.section("store"));
         let log = process::log(&root.section("log"));
         let limits = process::limits(&root.section("limits"));
         let number_sections = root.items("number");

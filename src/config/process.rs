@@ -36,13 +36,6 @@ pub struct Tls {
     pub key_pem: SecretString,
 }
 
-/// `[store]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Store {
-    /// SQLite in the data folder.
-    Embedded,
-}
-
 /// `[log]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
@@ -162,35 +155,6 @@ fn tls(section: &Section<'_>) -> Option<Tls> {
     };
     let (cert_pem, key_pem) = (read("cert", &cert), read("key", &key));
     Some(Tls { cert_pem: cert_pem?, key_pem: SecretString::from(key_pem?) })
-}
-
-pub(super) fn store(section: &Section<'_>) -> Option<Store> {
-    let kind = section.text("kind");
-    // Known, so that a configuration for several nodes gets one fault and not two.
-    let _ = section.given("url").filter(|_| !is_redis(&kind)).map(|(_, place)| {
-        section.fault("url", place, "belongs to kind = \"redis\"", "Remove it");
-    });
-    section.finish();
-    match kind?.0.as_str() {
-        "embedded" => Some(Store::Embedded),
-        "redis" => {
-            section.fault(
-                "kind",
-                section.place.clone(),
-                "this build has no Redis store yet",
-                "Write kind = \"embedded\": one node, with its data in server.data_dir",
-            );
-            None
-        }
-        _ => {
-            section.choice::<()>("kind", &[("embedded", ())]);
-            None
-        }
-    }
-}
-
-fn is_redis(kind: &Option<(String, super::Place)>) -> bool {
-    kind.as_ref().is_some_and(|(kind, _)| kind == "redis")
 }
 
 pub(super) fn log(section: &Section<'_>) -> Option<Log> {

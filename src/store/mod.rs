@@ -3,13 +3,14 @@
 //! Invariant: [`Backend::commit`] returns `Ok` only after everything in its [`Batch`] is in one committed transaction that
 //! was synced to disk. There is no weaker setting. What changes together is in one batch; nothing else is a transaction.
 //!
-//! [`Store`] is a cheap handle over a [`Backend`]; the embedded one (SQLite) is here, and the contract is written so that
-//! a shared one can pass the same tests: a batch is preconditions, puts and deletes with no code in between, lease
+//! [`Store`] is a cheap handle over a [`Backend`]: the embedded one (SQLite), or the one of a node that shares its records
+//! with others by Redis and keeps the embedded one as its journal. Both pass the same tests: a batch is preconditions, puts and deletes with no code in between, lease
 //! operations have names, and time is always an argument. The store gives values no meaning: it neither seals nor reads
 //! them, and it knows no schedule and no retry policy.
 
 mod bucket;
 mod chain;
+mod cluster;
 mod embedded;
 mod erasure;
 mod record;
@@ -25,6 +26,7 @@ use tokio::sync::watch;
 
 pub use bucket::{MAX_PATIENCE_MS, Rate, Tokens};
 pub use chain::{Head, Link, Mac};
+pub use cluster::{Pace, SharedOpenError, SharedOptions, SharedTime, Tasks};
 #[cfg(feature = "faults")]
 pub use embedded::FaultSwitches;
 pub use embedded::{MIN_SQLITE_VERSION, OpenError, Options, RestoreError};
@@ -68,6 +70,19 @@ pub struct Fatal {
     pub operation: &'static str,
     /// SQLite's extended result code, if the failure has one.
     pub code: Option<i32>,
+}
+
+/// How a node stands to the store that it shares with others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether the shared copy is within reach.
+    pub reachable: bool,
+    /// Whether it has everything that this node has.
+    pub told: bool,
+    /// Submissions that are on this node's disk alone.
+    pub single_copy: u64,
+    /// How long the shared copy has been out of reach.
+    pub out_for: std::time::Duration,
 }
 
 /// The future of one operation; boxed, so that a backend can stand behind a trait object.
@@ -149,6 +164,24 @@ pub trait Backend: Send + Sync {
     fn next_due<'a>(&'a self, destination: &'a str) -> Pending<'a, [Option<i64>; 3]>;
     /// How many deliveries each destination has in each state.
     fn depths(&self) -> Pending<'_, Vec<QueueDepth>>;
+    /// Whether what is acknowledged could be kept: the disk of this process alone decides it.
+    fn ready(&self) -> Pending<'_, ()>;
+    /// The audit records that this process's chain is over; another node's are not among them.
+    fn own_audit(&self, scan: Scan) -> Pending<'_, Vec<(Vec<u8>, Record)>> {
+        self.scan(Table::Audit, scan)
+    }
+    /// The name of this node, if the store is shared by several.
+    fn node(&self) -> Option<&str> {
+        None
+    }
+    /// How this node stands to the others, if the store is shared.
+    fn standing(&self) -> Option<Standing> {
+        None
+    }
+    /// Counts what other nodes change in a table that every node has a copy of. Without other nodes its sender is gone.
+    fn changes(&self, _table: Table) -> watch::Receiver<u64> {
+        watch::channel(0).1
+    }
     /// Becomes `Some` when the store has stopped for good.
     fn fatal(&self) -> watch::Receiver<Option<Fatal>>;
     /// Finishes what is queued, folds the log into the file and gives up the lock.
@@ -171,6 +204,12 @@ impl Store {
     /// Opens the embedded store, made on first use. Blocks on the disk: call it at start, or from a blocking task.
     pub fn open_embedded(options: &Options) -> Result<Self, OpenError> {
         Ok(Self { backend: Arc::new(embedded::Embedded::open(options)?) })
+    }
+
+    /// Opens the store of a node that shares it with others by Redis. Somebody has to run the [`Tasks`].
+    pub async fn open_shared(options: SharedOptions) -> Result<(Self, Tasks), SharedOpenError> {
+        let (cluster, tasks) = cluster::Cluster::open(options).await?;
+        Ok((Self { backend: Arc::new(cluster) }, tasks))
     }
 
     /// Leases up to `limit` deliveries of a destination, lane by lane.

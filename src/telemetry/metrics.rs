@@ -100,6 +100,9 @@ struct WitnessLabels {
     outcome: Witness,
 }
 
+/// For a family of one series, which shows once there is something to tell.
+type NoLabels = [(String, String); 0];
+
 /// Every metric of the process. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Metrics(Arc<Families>);
@@ -124,6 +127,9 @@ struct Families {
     disk_free_bytes: Gauge<i64, AtomicI64>,
     backup_time_seconds: Gauge<i64, AtomicI64>,
     totals: Mutex<BTreeMap<Arc<str>, Arc<Counting>>>,
+    // A node that shares nothing shows neither.
+    redis_up: Family<NoLabels, Gauge<i64, AtomicI64>>,
+    single_copy: Family<NoLabels, Gauge<i64, AtomicI64>>,
 }
 
 impl Metrics {
@@ -206,6 +212,14 @@ impl Metrics {
             "When the last backup was done, in Unix time; 0 if none was",
             backup_time_seconds.clone(),
         );
+        let redis_up = Family::default();
+        registry.register("redis_up", "Whether Redis is within reach of this node", redis_up.clone());
+        let single_copy = Family::default();
+        registry.register(
+            "single_copy",
+            "Submissions that are on the disk of this node and not in Redis",
+            single_copy.clone(),
+        );
         Self(Arc::new(Families {
             registry,
             exchanges,
@@ -225,6 +239,8 @@ impl Metrics {
             disk_free_bytes,
             backup_time_seconds,
             totals: Mutex::default(),
+            redis_up,
+            single_copy,
         }))
     }
 
@@ -284,6 +300,12 @@ impl Metrics {
     /// An outcome that changed nothing, because its lease was lost.
     pub fn stale_lease(&self) {
         self.0.stale_leases.inc();
+    }
+
+    /// How this node stands to the Redis that it shares with others.
+    pub fn set_shared(&self, is_up: bool, single_copy: u64) {
+        self.0.redis_up.get_or_create(&[]).set(i64::from(is_up));
+        self.0.single_copy.get_or_create(&[]).set(i64::try_from(single_copy).unwrap_or(i64::MAX));
     }
 
     /// How long the oldest due delivery has been waiting; zero when none is due.

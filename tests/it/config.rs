@@ -151,7 +151,9 @@ fn all_faults_are_told_together_each_with_its_place_and_a_way_out() {
 
         [store]
         kind = "redis"
-        url = "redis://127.0.0.1"
+        url = "http://127.0.0.1"
+        topology = "sentinel"
+        prefix = "formgate"
 
         [log]
         format = "prety"
@@ -191,7 +193,9 @@ fn all_faults_are_told_together_each_with_its_place_and_a_way_out() {
         "server.admin_listen: \"nowhere\" is not a socket address",
         "server.drain_seconds: is of type string. Write a whole number from 1 to 600",
         "server.public_url: is not https",
-        "store.kind: this build has no Redis store yet",
+        "store.url: is not the address of a Redis server",
+        "store.service: is missing",
+        "store.prefix: has no part in braces",
         "log.format: \"prety\" is not known here. Did you mean \"pretty\"?",
         "log.level: is not a log filter",
         "limits.max_body_bytes: is out of range",
@@ -214,7 +218,7 @@ fn all_faults_are_told_together_each_with_its_place_and_a_way_out() {
     ] {
         has(&faults, start);
     }
-    assert_eq!(faults.len(), 24, "each once: {faults:#?}");
+    assert_eq!(faults.len(), 26, "each once: {faults:#?}");
 }
 
 #[test]

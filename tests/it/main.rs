@@ -9,6 +9,7 @@ mod architecture;
 mod audit;
 mod cli;
 mod client;
+mod cluster;
 mod compile;
 mod config;
 mod corpus;

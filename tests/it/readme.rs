@@ -52,7 +52,8 @@ fn its_form_and_its_configuration_are_read() {
     };
     write("forms/contact.json", &form);
     write("keys/shop.pem", PrivateKey::generate().private_pem().expose_secret());
-    let [tour, destination, hubspot, typeform, others, alert] = blocks("toml").try_into().expect("six parts");
+    let [tour, destination, hubspot, typeform, others, alert, shared] =
+        blocks("toml").try_into().expect("seven parts");
     let environment = || {
         [
             ("META_APP_SECRET", "secret"),
@@ -63,6 +64,7 @@ fn its_form_and_its_configuration_are_read() {
             ("GOOGLE_TOKEN", "token"),
             ("OPS_HOOK", "https://hooks.example.com/ops"),
             ("SMTP_PASSWORD", "a password"),
+            ("REDIS_URL", "rediss://formgate:password@redis.example.com"),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into_iter()
@@ -70,6 +72,7 @@ fn its_form_and_its_configuration_are_read() {
     for text in [
         tour.clone(),
         format!("{tour}\n{alert}"),
+        format!("{tour}\n{shared}"),
         format!("{tour}\ndeliver_to = [\"crm\"]\n{destination}"),
         format!("{tour}\ndeliver_to = [\"survey\", \"sheet\", \"contacts\"]\n{others}"),
         format!(

@@ -11,7 +11,8 @@ use super::super::backup::Status;
 use crate::config::Config;
 use crate::endpoint::Flows;
 use crate::insight::{
-    Backup, Disk, Exchanges, Group, Hold, Look, Number, Paused, Queue, Sign, Thresholds, Totals, Window,
+    Backup, Disk, Exchanges, Group, Hold, Look, Number, Paused, Queue, SharedStore, Sign, Thresholds, Totals,
+    Window,
 };
 use crate::meta;
 use crate::outbox::{Clock, DestinationView, Outbox};
@@ -83,6 +84,11 @@ impl Looking {
         let mut look = Look::default();
         self.counted(now_ms, &mut look.signs);
         self.disk(&mut look);
+        if let Some(standing) = self.sources.store.standing() {
+            let away = (!standing.reachable).then_some(standing.out_for);
+            let shared = SharedStore { away, single: standing.single_copy };
+            look.signs.extend(self.thresholds.shared_store(shared));
+        }
         let stored = tokio::time::timeout(PATIENCE, self.stored(now_ms)).await;
         look.signs.push(self.thresholds.store(matches!(stored, Ok(Ok(_)))));
         match stored {

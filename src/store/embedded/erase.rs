@@ -2,7 +2,9 @@
 
 use rusqlite::{Connection, Statement, params};
 
+use super::journal::{Stamp, TOMBSTONE};
 use super::prefix_end;
+use super::statements::DELIVERIES;
 use crate::fault;
 use crate::store::erasure::traced;
 use crate::store::{DeliveryState, Erased, Erasure, Table};
@@ -20,6 +22,9 @@ pub(super) struct Eraser<'c> {
     delete_deliveries: Statement<'c>,
     delete_traces: Statement<'c>,
     bury: Statement<'c>,
+    // What a journal keeps of it.
+    keys: Statement<'c>,
+    tombstone: Statement<'c>,
 }
 
 impl<'c> Eraser<'c> {
@@ -33,12 +38,16 @@ impl<'c> Eraser<'c> {
             delete_traces: connection
                 .prepare("DELETE FROM record WHERE tbl = ?1 AND key >= ?2 AND key < ?3")?,
             // An empty submission is one that was: accepting it again finds it.
-            bury: connection
-                .prepare("UPDATE record SET value = x'', expires_at_ms = ?3 WHERE tbl = ?1 AND key = ?2")?,
+            bury: connection.prepare(
+                "UPDATE record SET value = x'', expires_at_ms = ?3, shared = coalesce(?4, shared),
+                 pending = coalesce(?5, pending) WHERE tbl = ?1 AND key = ?2",
+            )?,
+            keys: connection.prepare("SELECT key FROM delivery WHERE submission = ?1")?,
+            tombstone: connection.prepare(TOMBSTONE)?,
         })
     }
 
-    pub(super) fn erase(&mut self, erasure: &Erasure) -> rusqlite::Result<Erased> {
+    pub(super) fn erase(&mut self, erasure: &Erasure, stamp: Option<Stamp>) -> rusqlite::Result<Erased> {
         let mut deliveries = Vec::new();
         let mut rows = self.deliveries.query(params![erasure.submission])?;
         while let Some(row) = rows.next()? {
@@ -63,16 +72,28 @@ impl<'c> Eraser<'c> {
             .traces
             .query_map(params![Table::Trace.number(), first, end], |row| row.get(0))?
             .collect::<rusqlite::Result<Vec<Vec<u8>>>>()?;
-        for (table, key) in traces.iter().filter_map(|trace| traced(trace)) {
+        let also = erasure.deletes.iter().map(|(table, key)| (table.number(), key.as_slice()));
+        let gone: Vec<(i64, &[u8])> = traces.iter().filter_map(|trace| traced(trace)).chain(also).collect();
+        for (table, key) in &gone {
             self.delete.execute(params![table, key])?;
         }
-        for (table, key) in &erasure.deletes {
-            self.delete.execute(params![table.number(), key])?;
+        if let Some(Stamp { version, pending }) = stamp {
+            let deliveries = self
+                .keys
+                .query_map(params![erasure.submission], |row| row.get(0))?
+                .collect::<rusqlite::Result<Vec<Vec<u8>>>>()?;
+            let deliveries = deliveries.iter().map(|key| (DELIVERIES, key.as_slice()));
+            let traces = traces.iter().map(|key| (Table::Trace.number(), key.as_slice()));
+            for (table, key) in gone.into_iter().chain(traces).chain(deliveries) {
+                self.tombstone.execute(params![table, key, version, pending])?;
+            }
         }
         self.delete_traces.execute(params![Table::Trace.number(), first, end])?;
         self.delete_deliveries.execute(params![erasure.submission])?;
         let submission = (Table::Submission.number(), erasure.submission);
-        self.bury.execute(params![submission.0, submission.1, erasure.forget_at_ms])?;
+        let (version, pending) = (stamp.map(|stamp| stamp.version), stamp.map(|stamp| stamp.pending));
+        let until_ms = erasure.forget_at_ms;
+        self.bury.execute(params![submission.0, submission.1, until_ms, version, pending])?;
         Ok(Erased::Done { deliveries })
     }
 }

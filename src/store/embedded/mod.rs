@@ -6,14 +6,16 @@
 mod backup;
 mod chain;
 mod erase;
+mod journal;
+mod private;
 mod range;
 mod reader;
 mod schema;
 mod statements;
 mod writer;
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::path::{Path, PathBuf};
+use std::fs::{File, TryLockError};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -21,6 +23,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use tokio::sync::watch;
 
 use self::chain::SharedMac;
+use self::private::{create_private_directory, open_private_file};
 use self::range::bounds;
 use self::reader::Readers;
 use self::writer::Writer;
@@ -29,12 +32,13 @@ use super::{
     Backend, Batch, Claim, Delivery, DeliveryFilter, DeliveryState, Erased, Erasure, Error, Fatal, Head,
     Lane, Link, Mac, Pending, Put, QueueDepth, Rate, Record, Reopened, Scan, Settlement, Table, Tokens,
 };
-
 use crate::fault;
+
+pub(in crate::store) use self::journal::{Answer, CURSOR, ID, Kept, Kind, OFFERED, Pulled, Stamp};
+pub(in crate::store) use self::range::prefix_end;
 
 pub use self::backup::RestoreError;
 pub(super) use self::backup::{faults, restore};
-pub(super) use self::range::prefix_end;
 #[cfg(feature = "faults")]
 pub use self::writer::FaultSwitches;
 
@@ -49,6 +53,8 @@ const MAX_CHECKED_BYTES: u64 = 1 << 30;
 pub struct Options {
     /// The data folder; made, for this user alone, if it is absent.
     pub directory: PathBuf,
+    /// Whether it is the journal of a node, and what it holds is also in a shared store.
+    pub(in crate::store) journal: bool,
     /// Promises to break.
     #[cfg(feature = "faults")]
     pub faults: FaultSwitches,
@@ -59,6 +65,7 @@ impl Options {
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         Self {
             directory: directory.into(),
+            journal: false,
             #[cfg(feature = "faults")]
             faults: FaultSwitches::default(),
         }
@@ -108,6 +115,8 @@ pub(super) struct Embedded {
     mac: SharedMac,
     buckets: Buckets,
     path: PathBuf,
+    /// The column of a record's version.
+    version: &'static str,
     // Held as long as the store is open; the system gives it up when the process dies.
     lock: File,
 }
@@ -151,6 +160,9 @@ impl Embedded {
         // This process has the folder alone, so whoever held these leases is dead: no reason to wait for them to end.
         // Zero is before every other due time: what was under way goes on first.
         connection.execute("UPDATE delivery SET state = 0, due_at_ms = 0 WHERE state = 1", [])?;
+        if !options.journal {
+            journal::leave(&connection)?;
+        }
         // Without this a power loss may forget that the files exist.
         File::open(directory)?.sync_all()?;
 
@@ -161,6 +173,7 @@ impl Embedded {
             connection,
             fatal.clone(),
             Arc::clone(&mac),
+            options.journal,
             #[cfg(feature = "faults")]
             options.faults,
         )?;
@@ -172,6 +185,7 @@ impl Embedded {
             mac,
             buckets: Buckets::default(),
             path,
+            version: statements::version_column(options.journal),
             lock,
         })
     }
@@ -307,25 +321,22 @@ impl Backend for Embedded {
 
     fn get<'a>(&'a self, table: Table, key: &'a [u8]) -> Pending<'a, Option<Record>> {
         let key = key.to_owned();
+        let sql =
+            format!("SELECT value, {}, expires_at_ms FROM record WHERE tbl = ?1 AND key = ?2", self.version);
         Box::pin(self.readers.read(move |connection| {
-            connection
-                .query_row(
-                    "SELECT value, version, expires_at_ms FROM record WHERE tbl = ?1 AND key = ?2",
-                    params![table.number(), key],
-                    statements::record,
-                )
-                .optional()
+            connection.query_row(&sql, params![table.number(), key], statements::record).optional()
         }))
     }
 
     fn scan(&self, table: Table, scan: Scan) -> Pending<'_, Vec<(Vec<u8>, Record)>> {
+        let version = self.version;
         Box::pin(self.readers.read(move |connection| {
             let order = if scan.descending { "DESC" } else { "ASC" };
             let limit = scan.limit;
             let (first, end) = bounds(scan);
             let below = if end.is_some() { "AND key < ?3" } else { "AND ?3 IS NULL" };
             let mut statement = connection.prepare(&format!(
-                "SELECT value, version, expires_at_ms, key FROM record WHERE tbl = ?1 AND key >= ?2 {below}
+                "SELECT value, {version}, expires_at_ms, key FROM record WHERE tbl = ?1 AND key >= ?2 {below}
                  ORDER BY key {order} LIMIT ?4"
             ))?;
             statement
@@ -363,6 +374,7 @@ impl Backend for Embedded {
                 given(filter.destination.is_some(), "destination = ?2", "?2 IS NULL"),
                 match filter.state {
                     Some(DeliveryState::Dead) => "state = 4 AND ?3 = 4",
+                    Some(DeliveryState::Due) => "state IN (?3, 5)",
                     Some(_) => "state = ?3",
                     None => "?3 IS NULL",
                 },
@@ -404,7 +416,7 @@ impl Backend for Embedded {
         Box::pin(self.readers.read(|connection| {
             let mut statement = connection.prepare(
                 "SELECT destination,
-                 count(*) FILTER (WHERE state = 0), count(*) FILTER (WHERE state = 1),
+                 count(*) FILTER (WHERE state IN (0, 5)), count(*) FILTER (WHERE state = 1),
                  count(*) FILTER (WHERE state = 3), count(*) FILTER (WHERE state = 4),
                  (SELECT min(due_at_ms) FROM delivery AS waiting
                   WHERE waiting.destination = delivery.destination AND waiting.state < 2 AND waiting.state = 0)
@@ -425,6 +437,18 @@ impl Backend for Embedded {
         }))
     }
 
+    fn ready(&self) -> Pending<'_, ()> {
+        let read = |connection: &Connection| {
+            connection.query_row("SELECT 1 FROM record LIMIT 1", [], |_| Ok(())).optional()
+        };
+        Box::pin(async move {
+            if self.fatal.borrow().is_some() {
+                return Err(Error::Unavailable);
+            }
+            self.readers.read(read).await.map(drop)
+        })
+    }
+
     fn fatal(&self) -> watch::Receiver<Option<Fatal>> {
         self.fatal.subscribe()
     }
@@ -440,26 +464,4 @@ impl Backend for Embedded {
             if self.fatal.borrow().is_some() { Err(Error::Unavailable) } else { Ok(()) }
         })
     }
-}
-
-#[cfg(unix)]
-fn create_private_directory(directory: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
-}
-
-#[cfg(not(unix))]
-fn create_private_directory(directory: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(directory)
-}
-
-fn open_private_file(path: &Path) -> std::io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt;
-        options.mode(0o600);
-    }
-    options.open(path)
 }

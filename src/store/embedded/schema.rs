@@ -36,16 +36,43 @@ const MIGRATIONS: &[&str] = &["
 /// What was added since without taking anything away: a program that knows the migrations above and not these goes on
 /// working on the file, so they leave `user_version` alone and an upgrade can be taken back. Each is done once, by its name,
 /// also when the older program has used the file in between. Only ever append.
-const ADDITIONS: &[(&str, &str)] = &[(
-    "lanes of deliveries",
-    "
+const ADDITIONS: &[(&str, &str)] = &[
+    (
+        "lanes of deliveries",
+        "
     ALTER TABLE delivery ADD COLUMN lane INTEGER NOT NULL DEFAULT 0;
     -- Has the columns of the one it replaces, so that the older program finds by it, too, what is open at a destination.
     CREATE INDEX delivery_lane ON delivery (destination, lane, due_at_ms) WHERE state < 2;
     DROP INDEX delivery_open;
     CREATE INDEX delivery_dead ON delivery (key) WHERE state = 4;
 ",
-)];
+    ),
+    (
+        "journal of a node",
+        "
+    -- The version that all nodes know, and whether the shared copy still lacks it. A store of one node leaves both empty.
+    ALTER TABLE record ADD COLUMN shared INTEGER;
+    ALTER TABLE record ADD COLUMN pending INTEGER;
+    ALTER TABLE delivery ADD COLUMN shared INTEGER;
+    ALTER TABLE delivery ADD COLUMN pending INTEGER;
+    CREATE INDEX record_pending ON record (tbl, key) WHERE pending = 1;
+    CREATE INDEX delivery_pending ON delivery (submission) WHERE pending = 1;
+    CREATE INDEX delivery_entrusted ON delivery (key) WHERE state = 5;
+    -- What was deleted; table 0 is the deliveries.
+    CREATE TABLE tombstone (
+        tbl INTEGER NOT NULL,
+        key BLOB NOT NULL,
+        shared INTEGER NOT NULL,
+        pending INTEGER NOT NULL,
+        PRIMARY KEY (tbl, key)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX tombstone_pending ON tombstone (tbl, key) WHERE pending = 1;
+    CREATE INDEX tombstone_age ON tombstone (shared);
+    -- What concerns this node alone.
+    CREATE TABLE node (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
+",
+    ),
+];
 
 /// The schema this program writes.
 pub(super) const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;

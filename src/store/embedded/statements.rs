@@ -1,9 +1,13 @@
 //! What the writer does inside its transaction: one prepared statement for each change.
+//!
+//! In the journal of a node the same statements run under a [`Stamp`]: what they write carries a version and whether the
+//! shared copy has it, and what they delete leaves a tombstone. Without a stamp nothing of that is written.
 
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 
 use super::chain::{Chain, SharedMac};
 use super::erase::Eraser;
+use super::journal::{ENTRUSTED, Journal, Stamp};
 use crate::store::{
     Batch, Claim, Delivery, DeliveryState, Erased, Erasure, Error, Expectation, Lane, Put, Record, Reopen,
     Reopened, Settlement, Table, Verdict, Version,
@@ -12,6 +16,11 @@ use crate::store::{
 /// The columns that [`delivery`] reads, in its order.
 pub(super) const DELIVERY: &str =
     "key, submission, destination, state, due_at_ms, attempt, lease, unsettled, history, lane";
+
+/// The state of a delivery that waits.
+const DUE: i64 = 0;
+/// The table number of deliveries among tombstones.
+pub(super) const DELIVERIES: i64 = 0;
 
 /// The statements of the writing connection, prepared once.
 pub(super) struct Statements<'c> {
@@ -37,13 +46,23 @@ pub(super) struct Statements<'c> {
     purge_expired: Statement<'c>,
     eraser: Eraser<'c>,
     chain: Chain<'c>,
+    /// The statements of a node's journal; a store of one node never has them.
+    pub(super) journal: Option<Journal<'c>>,
+    pub(super) stamp: Option<Stamp>,
 }
 
 impl<'c> Statements<'c> {
-    pub(super) fn prepare(connection: &'c Connection, mac: SharedMac) -> rusqlite::Result<Self> {
+    pub(super) fn prepare(
+        connection: &'c Connection,
+        mac: SharedMac,
+        is_journal: bool,
+    ) -> rusqlite::Result<Self> {
+        let version = version_column(is_journal);
         Ok(Self {
             #[cfg(feature = "faults")]
             connection,
+            journal: is_journal.then(|| Journal::new(connection)),
+            stamp: None,
             eraser: Eraser::prepare(connection)?,
             chain: Chain::prepare(connection, mac)?,
             begin: connection.prepare("BEGIN IMMEDIATE")?,
@@ -51,14 +70,17 @@ impl<'c> Statements<'c> {
             undo: connection.prepare("ROLLBACK TO operation")?,
             release: connection.prepare("RELEASE operation")?,
             commit: connection.prepare("COMMIT")?,
-            get: connection.prepare("SELECT value, version, expires_at_ms FROM record WHERE tbl = ?1 AND key = ?2")?,
+            get: connection.prepare(&format!(
+                "SELECT value, {version}, expires_at_ms FROM record WHERE tbl = ?1 AND key = ?2"
+            ))?,
             put: connection.prepare(
-                "INSERT OR REPLACE INTO record (tbl, key, value, expires_at_ms) VALUES (?1, ?2, ?3, ?4)",
+                "INSERT OR REPLACE INTO record (tbl, key, value, expires_at_ms, shared, pending)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             )?,
             delete: connection.prepare("DELETE FROM record WHERE tbl = ?1 AND key = ?2")?,
             begin_delivery: connection.prepare(
-                "INSERT INTO delivery (key, submission, destination, due_at_ms, state, attempt, lease, unsettled, history)
-                 VALUES (?1, ?2, ?3, ?4, 0, 0, 0, 0, x'') ON CONFLICT (key) DO NOTHING",
+                "INSERT INTO delivery (key, submission, destination, due_at_ms, state, attempt, lease, unsettled, history,
+                 shared, pending) VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, 0, x'', ?6, ?7) ON CONFLICT (key) DO NOTHING",
             )?,
             due: connection.prepare(&format!(
                 "SELECT {DELIVERY}, id FROM delivery
@@ -72,20 +94,23 @@ impl<'c> Statements<'c> {
             )?,
             lease: connection.prepare(
                 "UPDATE delivery SET state = 1, due_at_ms = ?2, attempt = attempt + 1, lease = lease + 1,
-                 unsettled = unsettled + 1 WHERE id = ?1",
+                 unsettled = unsettled + 1, shared = coalesce(?3, shared), pending = coalesce(?4, pending) WHERE id = ?1",
             )?,
             renew: connection
-                .prepare("UPDATE delivery SET due_at_ms = ?3 WHERE key = ?1 AND state = 1 AND lease = ?2")?,
+                .prepare("UPDATE delivery SET due_at_ms = ?3, shared = coalesce(?4, shared), pending = coalesce(?5, pending)
+                 WHERE key = ?1 AND state = 1 AND lease = ?2")?,
             settle: connection.prepare(
                 "UPDATE delivery SET state = ?3, due_at_ms = ?4, history = ?5, unsettled = 0,
-                 lane = max(lane, ?6), attempt = max(attempt - ?7, 0)
+                 lane = max(lane, ?6), attempt = max(attempt - ?7, 0),
+                 shared = coalesce(?8, shared), pending = coalesce(?9, pending)
                  WHERE key = ?1 AND state = 1 AND lease = ?2",
             )?,
             state: connection.prepare("SELECT state FROM delivery WHERE key = ?1")?,
             reopen: connection.prepare(
                 // A new key that is taken, by whatever way, must not stop the store: then nothing is changed.
-                "UPDATE OR IGNORE delivery SET state = 0, due_at_ms = ?2, attempt = 0, unsettled = 0, key = ?3, lane = ?4
-                 WHERE key = ?1 AND state = 4",
+                // The lease is raised as by a claim: what was found out under an older one is stale.
+                "UPDATE OR IGNORE delivery SET state = ?5, due_at_ms = ?2, attempt = 0, unsettled = 0, key = ?3, lane = ?4,
+                 lease = lease + 1, shared = ?6, pending = ?7 WHERE key = ?1 AND state = 4",
             )?,
             clamp_due: connection.prepare("UPDATE delivery SET due_at_ms = ?1 WHERE state < 2 AND due_at_ms > ?1")?,
             purge_expired: connection.prepare(
@@ -148,14 +173,19 @@ impl<'c> Statements<'c> {
         }
         for (table, key) in &batch.deletes {
             self.delete.execute(params![table.number(), key])?;
+            self.bury(table.number(), key)?;
         }
         self.put_all(&batch.puts)?;
+        let (version, pending) = self.stamped();
         for delivery in &batch.deliveries {
             self.begin_delivery.execute(params![
                 delivery.key,
                 delivery.submission,
                 delivery.destination,
-                delivery.due_at_ms
+                delivery.due_at_ms,
+                self.stamp.map_or(DUE, Stamp::open_state),
+                version,
+                pending
             ])?;
         }
         for reopen in &batch.reopens {
@@ -166,12 +196,40 @@ impl<'c> Statements<'c> {
 
     fn reopen_one(&mut self, reopen: &Reopen) -> rusqlite::Result<()> {
         let Reopen { key, new_key, due_at_ms, lane } = reopen;
-        self.reopen.execute(params![key, due_at_ms, new_key, lane.number() as i64]).map(drop)
+        let ((version, pending), state) = (self.stamped(), self.stamp.map_or(DUE, Stamp::open_state));
+        let lane = lane.number() as i64;
+        let changed = self.reopen.execute(params![key, due_at_ms, new_key, lane, state, version, pending])?;
+        if changed == 1 && new_key != key {
+            self.bury(DELIVERIES, key)?;
+        }
+        Ok(())
     }
 
-    fn put_all(&mut self, puts: &[Put]) -> rusqlite::Result<()> {
+    fn stamped(&self) -> (Option<i64>, Option<bool>) {
+        (self.stamp.map(|stamp| stamp.version), self.stamp.map(|stamp| stamp.pending))
+    }
+
+    /// In a journal: keeps that this was deleted.
+    pub(super) fn bury(&mut self, table: i64, key: &[u8]) -> rusqlite::Result<()> {
+        match (&mut self.journal, self.stamp) {
+            (Some(journal), Some(stamp)) => journal.bury(table, key, stamp),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn put_all(&mut self, puts: &[Put]) -> rusqlite::Result<()> {
+        let (version, pending) = self.stamped();
         for put in puts {
-            self.put.execute(params![put.table.number(), put.key, put.value, put.expires_at_ms])?;
+            // What the node keeps to itself has no version.
+            let (version, pending) = if put.table.is_shared() { (version, pending) } else { (None, None) };
+            self.put.execute(params![
+                put.table.number(),
+                put.key,
+                put.value,
+                put.expires_at_ms,
+                version,
+                pending
+            ])?;
             if put.table == Table::Audit {
                 self.chain.link(&put.key, &put.value)?;
             }
@@ -186,6 +244,7 @@ impl<'c> Statements<'c> {
             return Ok(claimed);
         }
         let until_ms = claim.now_ms.saturating_add(claim.lease_ms);
+        let (version, pending) = self.stamped();
         let mut taken = [0_u32; 3];
         // First what each lane has for itself, then what is left over.
         let shares = Lane::ALL.into_iter().zip(claim.shares);
@@ -210,7 +269,7 @@ impl<'c> Statements<'c> {
                         }
                         Err(error) => return Err(error),
                     };
-                    self.lease.execute(params![id, until_ms])?;
+                    self.lease.execute(params![id, until_ms, version, pending])?;
                     delivery.state = DeliveryState::Leased;
                     delivery.due_at_ms = until_ms;
                     delivery.attempt = delivery.attempt.saturating_add(1);
@@ -237,7 +296,8 @@ impl<'c> Statements<'c> {
         lease: u64,
         until_ms: i64,
     ) -> rusqlite::Result<Result<(), Error>> {
-        let changed = self.renew.execute(params![key, signed(lease), until_ms])?;
+        let (version, pending) = self.stamped();
+        let changed = self.renew.execute(params![key, signed(lease), until_ms, version, pending])?;
         Ok(if changed == 1 { Ok(()) } else { Err(Error::StaleLease) })
     }
 
@@ -255,6 +315,7 @@ impl<'c> Statements<'c> {
             Verdict::Dead { at_ms } => (DeliveryState::Dead, at_ms, first, 0),
             Verdict::Superseded { at_ms } => (DeliveryState::Superseded, at_ms, first, 1),
         };
+        let (version, pending) = self.stamped();
         let changed = self.settle.execute(params![
             key,
             signed(lease),
@@ -262,7 +323,9 @@ impl<'c> Statements<'c> {
             at_ms,
             settlement.history,
             lane.number() as i64,
-            given_back
+            given_back,
+            version,
+            pending
         ])?;
         if changed != 1 {
             return Ok(Err(Error::StaleLease));
@@ -290,7 +353,7 @@ impl<'c> Statements<'c> {
     }
 
     pub(super) fn erase(&mut self, erasure: &Erasure) -> rusqlite::Result<Erased> {
-        let erased = self.eraser.erase(erasure)?;
+        let erased = self.eraser.erase(erasure, self.stamp)?;
         if matches!(erased, Erased::Done { .. }) {
             self.put_all(&erasure.puts)?;
         }
@@ -304,6 +367,11 @@ impl<'c> Statements<'c> {
     pub(super) fn purge_expired(&mut self, now_ms: i64, limit: u32) -> rusqlite::Result<u64> {
         self.purge_expired.execute(params![now_ms, limit]).map(|changed| changed as u64)
     }
+}
+
+/// The version that [`record`] reads: in a journal the one that all nodes know.
+pub(super) fn version_column(is_journal: bool) -> &'static str {
+    if is_journal { "coalesce(shared, 1)" } else { "version" }
 }
 
 /// Reads `value, version, expires_at_ms`.
@@ -341,10 +409,12 @@ fn lane(row: &Row<'_>, column: usize) -> rusqlite::Result<Lane> {
 
 fn state(row: &Row<'_>, column: usize) -> rusqlite::Result<DeliveryState> {
     let number = row.get(column)?;
+    // Whether a delivery waits here or with all nodes is nobody's business but the journal's.
+    let number = if number == ENTRUSTED { DUE } else { number };
     DeliveryState::from_number(number).ok_or(rusqlite::Error::IntegralValueOutOfRange(column, number))
 }
 
 // A lease number would need 2^63 claims of one delivery to be too large for SQLite.
-fn signed(lease: u64) -> i64 {
+pub(super) fn signed(lease: u64) -> i64 {
     i64::try_from(lease).unwrap_or(i64::MAX)
 }

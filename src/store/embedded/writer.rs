@@ -60,6 +60,7 @@ impl Writer {
         connection: Connection,
         fatal: watch::Sender<Option<Fatal>>,
         mac: SharedMac,
+        is_journal: bool,
         #[cfg(feature = "faults")] faults: FaultSwitches,
     ) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (queue, jobs) = sync_channel(MAX_QUEUED);
@@ -67,6 +68,7 @@ impl Writer {
             let writing = Writing {
                 jobs,
                 mac,
+                is_journal,
                 #[cfg(feature = "faults")]
                 faults,
             };
@@ -129,6 +131,7 @@ impl Writer {
 struct Writing {
     jobs: Receiver<Job>,
     mac: SharedMac,
+    is_journal: bool,
     #[cfg(feature = "faults")]
     faults: FaultSwitches,
 }
@@ -137,8 +140,8 @@ type Failure = (&'static str, rusqlite::Error);
 
 impl Writing {
     fn run(&self, connection: &Connection) -> Result<(), Failure> {
-        let mut statements =
-            Statements::prepare(connection, self.mac.clone()).map_err(|error| ("prepare", error))?;
+        let mut statements = Statements::prepare(connection, self.mac.clone(), self.is_journal)
+            .map_err(|error| ("prepare", error))?;
         let mut open = true;
         while open && let Ok(first) = self.jobs.recv() {
             let (mut group, mut scrubs) = (Vec::new(), Vec::new());

@@ -15,6 +15,10 @@ pub struct Model {
     deliveries: BTreeMap<[u8; 16], (usize, Delivery)>,
     begun: usize,
     paused: BTreeSet<String>,
+    /// Whether nodes share the store: then of two that are due at once the one with the lower key goes first.
+    shared: bool,
+    /// How each stood when a node last wrote it into its journal.
+    journaled: BTreeMap<[u8; 16], Delivery>,
 }
 
 pub fn is_open(delivery: &Delivery) -> bool {
@@ -22,6 +26,24 @@ pub fn is_open(delivery: &Delivery) -> bool {
 }
 
 impl Model {
+    pub fn of_nodes() -> Self {
+        Self { shared: true, ..Self::default() }
+    }
+
+    /// A node writes down what it has begun or ended; a claim it does not.
+    fn journal(&mut self, key: [u8; 16]) {
+        if let Some((_, delivery)) = self.deliveries.get(&key) {
+            self.journaled.insert(key, delivery.clone());
+        }
+    }
+
+    /// What is common to all is lost, and told again from the journal.
+    pub fn lose_what_is_shared(&mut self) {
+        for (key, (_, delivery)) in &mut self.deliveries {
+            delivery.clone_from(&self.journaled[key]);
+        }
+    }
+
     pub fn begin(&mut self, new: &NewDelivery) {
         let order = self.begun;
         self.begun += 1;
@@ -40,6 +62,9 @@ impl Model {
             };
             (order, delivery)
         });
+        if !self.journaled.contains_key(&new.key) {
+            self.journal(new.key);
+        }
     }
 
     pub fn claim(&mut self, claim: &Claim) -> Vec<Delivery> {
@@ -59,7 +84,11 @@ impl Model {
                     .filter(|(_, delivery)| delivery.destination == claim.destination && is_open(delivery))
                     .filter(|(_, delivery)| delivery.due_at_ms <= claim.now_ms && delivery.lane == lane)
                     .collect();
-                due.sort_by_key(|(order, delivery)| (delivery.due_at_ms, *order));
+                let shared = self.shared;
+                due.sort_by_key(|(order, delivery)| {
+                    let key = shared.then_some(delivery.key);
+                    (delivery.due_at_ms, key, *order)
+                });
                 for (_, delivery) in due.into_iter().take(most) {
                     delivery.state = DeliveryState::Leased;
                     delivery.due_at_ms = claim.now_ms + claim.lease_ms;
@@ -106,6 +135,7 @@ impl Model {
         };
         delivery.history.clone_from(&settlement.history);
         delivery.unsettled = 0;
+        self.journal(key);
         true
     }
 
@@ -122,7 +152,11 @@ impl Model {
         let (order, mut delivery) = self.deliveries.remove(&reopen.key).expect("it is there");
         (delivery.key, delivery.lane, delivery.due_at_ms) = (reopen.new_key, reopen.lane, reopen.due_at_ms);
         (delivery.state, delivery.attempt, delivery.unsettled) = (DeliveryState::Due, 0, 0);
+        // As by a claim: what was found out under an older lease is stale.
+        delivery.lease += 1;
         self.deliveries.insert(reopen.new_key, (order, delivery));
+        self.journaled.remove(&reopen.key);
+        self.journal(reopen.new_key);
         Reopened::Due
     }
 

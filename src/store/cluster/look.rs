@@ -1,0 +1,259 @@
+//! Looks after the shared copy: whether it is there, whether it is still the same, what others have changed in it, and what
+//! time it is there.
+//!
+//! Redis back, failed over, restarted or emptied: this finds it, and nothing of the process has to be started again.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::node::Node;
+use super::raised;
+use super::tell::Telling;
+use crate::store::Backend as _;
+use crate::store::embedded::{CURSOR, OFFERED, Pulled};
+use crate::store::redis::{Change, Identity, OpenError, Redis};
+
+/// Between two tries while it is out of reach; longer every time, up to the usual pause.
+const BACKOFF: Duration = Duration::from_millis(50);
+/// How long connecting may take.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Changes taken over in one step.
+const PAGE: u32 = 500;
+
+/// What the watcher remembers.
+#[derive(Default)]
+pub(super) struct Looking {
+    identity: Option<Identity>,
+    cursor: Option<i64>,
+    taken_over: bool,
+    /// Erased rows have left bytes in the file.
+    scrub: bool,
+    told_unsafe: bool,
+}
+
+impl Identity {
+    /// How the journal keeps it.
+    fn text(&self) -> String {
+        format!("{} {} {}", self.epoch, self.run_id, self.master_replid)
+    }
+}
+
+/// Looks until `stop` becomes true.
+pub(super) async fn run(
+    node: Arc<Node>,
+    options: crate::store::redis::Options,
+    mut looking: Looking,
+    telling: watch::Sender<Telling>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut backoff = BACKOFF;
+    while !*stop.borrow() {
+        let looked = async {
+            connect(&node, &options, &mut looking).await;
+            look(&node, &mut looking, &telling).await
+        };
+        let is_up = tokio::select! {
+            () = raised(&mut stop) => return,
+            is_up = looked => is_up,
+        };
+        let pause = if is_up {
+            backoff = BACKOFF;
+            node.pace.look_every
+        } else {
+            // Nodes that lost it together do not come back together.
+            let jitter = backoff.mul_f64(rand::random_range(0.8..1.2));
+            backoff = (backoff * 2).min(node.pace.look_every.max(BACKOFF));
+            jitter
+        };
+        tokio::select! {
+            () = raised(&mut stop) => return,
+            () = tokio::time::sleep(pause) => {}
+            () = node.link.trouble.notified() => tokio::time::sleep(BACKOFF).await,
+        }
+    }
+}
+
+/// Opens Redis if it was not there at the start.
+async fn connect(node: &Node, options: &crate::store::redis::Options, looking: &mut Looking) {
+    if node.redis.get().is_some() {
+        return;
+    }
+    match tokio::time::timeout(CONNECT, Redis::open(options)).await {
+        Ok(Ok(redis)) => drop(node.redis.set(redis)),
+        Ok(Err(OpenError::OutOfReach(_))) | Err(_) => {}
+        Ok(Err(error)) => {
+            if !std::mem::replace(&mut looking.told_unsafe, true) {
+                tracing::error!(%error, "Redis is there and cannot be used; this node goes on alone");
+            }
+        }
+    }
+}
+
+/// One look; `false` if it is out of reach.
+pub(super) async fn look(node: &Node, looking: &mut Looking, telling: &watch::Sender<Telling>) -> bool {
+    let looked = match node.redis.get() {
+        Some(redis) => try_look(node, redis, looking, telling).await,
+        None => Err(Missed("it was not reached yet".to_owned())),
+    };
+    if let Err(Missed(reason)) = &looked {
+        node.link.missed(reason);
+        outage(node, looking).await;
+    }
+    if let Ok((single_copy, open)) = node.journal.journal_backlog().await {
+        node.single_copy.store(single_copy, Ordering::Release);
+        let bytes = std::fs::metadata(node.journal.path()).map_or(0, |file| file.len());
+        let full = looked.is_err() && (open >= node.pace.most_open || bytes >= node.pace.most_bytes);
+        if full && !node.full.load(Ordering::Acquire) {
+            tracing::error!(
+                open,
+                bytes,
+                "Redis is out of reach and the journal is full; nothing more is taken"
+            );
+        }
+        node.full.store(full, Ordering::Release);
+    }
+    looked.is_ok()
+}
+
+/// It was not seen; why.
+struct Missed(String);
+
+impl<E: std::fmt::Display> From<E> for Missed {
+    fn from(error: E) -> Self {
+        Self(error.to_string())
+    }
+}
+
+async fn in_time<T, E: std::fmt::Display>(
+    node: &Node,
+    asked: impl Future<Output = Result<T, E>>,
+) -> Result<T, Missed> {
+    tokio::time::timeout(node.pace.work, asked).await?.map_err(|error| Missed(error.to_string()))
+}
+
+async fn try_look(
+    node: &Node,
+    redis: &Redis,
+    looking: &mut Looking,
+    telling: &watch::Sender<Telling>,
+) -> Result<(), Missed> {
+    let asked = Instant::now();
+    let server_ms = in_time(node, redis.now_ms()).await?;
+    node.time.measured(server_ms, asked.elapsed());
+    let identity = in_time(node, redis.identity()).await?;
+    if looking.identity.as_ref() != Some(&identity) {
+        another(node, redis, looking, &identity, telling).await?;
+    }
+    if node.link.is_down() {
+        // First what has ended and what was deleted: nothing that others would do again.
+        super::tell::outcomes(node, redis).await.map_err(|reason| Missed(reason.to_string()))?;
+        if node.link.up() {
+            looking.taken_over = false;
+            tracing::info!("Redis is within reach");
+        }
+        node.link.offer.notify_one();
+    }
+    // Under the name of the server's process, so that the others see who has noticed that it is another one.
+    let name = |id: &str| format!("{id}@{}", identity.run_id);
+    in_time(node, redis.heartbeat(&name(&node.id))).await?;
+    let seen = in_time(node, redis.nodes()).await?;
+    let back = seen.iter().filter_map(|it| it.strip_suffix(&name("")).map(str::to_owned)).collect();
+    {
+        let mut peers = node.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        peers.back = back;
+        if node.link.is_whole() {
+            peers.known = peers.back.clone();
+        }
+    }
+    pull(node, redis, looking).await
+}
+
+/// The shared copy is another than at the last look: it was restarted, has failed over, or has lost everything.
+async fn another(
+    node: &Node,
+    redis: &Redis,
+    looking: &mut Looking,
+    identity: &Identity,
+    telling: &watch::Sender<Telling>,
+) -> Result<(), Missed> {
+    let text = identity.text();
+    let offered = node.journal.journal_get(OFFERED).await?;
+    if offered.as_deref() == Some(text.as_bytes()) {
+        node.link.set_whole(true);
+    } else {
+        let until_ms = node.time.now_ms().saturating_add(node.pace.refill_ms());
+        in_time(node, redis.begin_refill(&node.id, until_ms)).await?;
+        node.link.lost();
+        node.peers.lock().unwrap_or_else(PoisonError::into_inner).back.clear();
+        telling.send_replace(Telling { owed: Some(text) });
+        node.link.fall_behind();
+    }
+    let same_epoch = offered.is_some_and(|offered| offered.starts_with(identity.epoch.as_bytes()));
+    if !same_epoch {
+        looking.cursor = Some(0);
+    }
+    looking.identity = Some(identity.clone());
+    Ok(())
+}
+
+/// Takes over what others have changed.
+async fn pull(node: &Node, redis: &Redis, looking: &mut Looking) -> Result<(), Missed> {
+    let mut cursor = match looking.cursor {
+        Some(cursor) => cursor,
+        None => node.journal.journal_get(CURSOR).await?.and_then(to_number).unwrap_or(0),
+    };
+    loop {
+        let changes = in_time(node, redis.changes(cursor, PAGE)).await?;
+        let ended = changes.len() < PAGE as usize;
+        let mut pulled = Vec::with_capacity(changes.len());
+        for change in changes {
+            let (at, version, change) = match change {
+                Change::Record { at, put, version } => (at, version, Pulled::Put(put, version)),
+                Change::Deleted { at, table, key, version } => {
+                    (at, version, Pulled::Gone(table, key, version))
+                }
+            };
+            node.link.saw(version);
+            cursor = cursor.max(at);
+            pulled.push(change);
+        }
+        if !pulled.is_empty() {
+            let changed = node.journal.journal_pull(pulled, cursor.to_be_bytes().to_vec()).await?;
+            node.announce(&changed.tables);
+            looking.scrub |= changed.deleted;
+        }
+        looking.cursor = Some(cursor);
+        if ended {
+            break;
+        }
+    }
+    if looking.scrub {
+        looking.scrub = !matches!(node.journal.scrub().await, Ok(true));
+    }
+    Ok(())
+}
+
+fn to_number(bytes: Vec<u8>) -> Option<i64> {
+    bytes.try_into().ok().map(i64::from_be_bytes)
+}
+
+/// Redis is out of reach. After a long while nobody else can be thought to have what was entrusted to it.
+async fn outage(node: &Node, looking: &mut Looking) {
+    if looking.taken_over || node.link.out_for() < node.pace.take_over_after {
+        return;
+    }
+    match node.journal.journal_take_over().await {
+        Ok(deliveries) => {
+            looking.taken_over = true;
+            tracing::warn!(
+                deliveries,
+                "Redis has been out of reach for long; this node takes over what it had entrusted"
+            );
+            node.link.fall_behind();
+        }
+        Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "a takeover failed"),
+    }
+}

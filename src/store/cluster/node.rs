@@ -1,0 +1,361 @@
+//! What a node does for each operation: asks the shared copy, and writes its journal.
+//!
+//! The order of a write is: the shared copy, which knows every condition and gives the version; then the journal; then the
+//! answer. Where the shared copy cannot be asked, the journal alone, under a version of the node's own, to be offered later.
+//! A time-out leaves open whether the shared copy has it: offering the same rows again is harmless.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::Pace;
+use super::held::{From, Held, Leased, has_ended, settled};
+use super::link::Link;
+use super::time::SharedTime;
+use crate::store::embedded::{Embedded, Stamp};
+use crate::store::redis::{Error as RedisError, Redis};
+use crate::store::{
+    Backend as _, Batch, Claim, Delivery, Erased, Erasure, Error, Put, Record, Reopened, Settlement, Table,
+    Version,
+};
+
+/// How long the journal may be busy with what the shared copy has taken already.
+const JOURNAL_PATIENCE: Duration = Duration::from_secs(2);
+const JOURNAL_PAUSE: Duration = Duration::from_millis(5);
+/// How long a deletion is remembered, in microseconds: longer than anything it could bring back is kept.
+const TOMBSTONES_US: i64 = 35 * 24 * 3_600_000_000;
+
+/// The nodes that have looked at a Redis.
+#[derive(Debug, Default)]
+pub(super) struct Peers {
+    /// While it had everything.
+    pub(super) known: BTreeSet<String>,
+    /// Since it is the one that it is.
+    pub(super) back: BTreeSet<String>,
+}
+
+impl Peers {
+    /// Whether everybody has noticed that it is another one.
+    pub(super) fn all_back(&self) -> bool {
+        self.known.is_subset(&self.back)
+    }
+}
+
+/// One node and all it stands on.
+pub(super) struct Node {
+    pub(super) id: String,
+    pub(super) journal: Embedded,
+    pub(super) redis: OnceLock<Redis>,
+    pub(super) link: Link,
+    pub(super) held: Held,
+    pub(super) time: SharedTime,
+    pub(super) pace: Pace,
+    /// Counts, for each table that all nodes have a copy of, what others have changed in it.
+    pub(super) watched: HashMap<Table, watch::Sender<u64>>,
+    /// Whether the journal may take no more submissions of its own.
+    pub(super) full: AtomicBool,
+    /// Submissions that are here alone.
+    pub(super) single_copy: AtomicU64,
+    /// The other nodes as they were last seen.
+    pub(super) peers: Mutex<Peers>,
+}
+
+impl Node {
+    /// Asks Redis; `None` if it is out of reach, or refuses.
+    pub(super) async fn ask<'a, T, F>(
+        &'a self,
+        deadline: Duration,
+        operation: impl FnOnce(&'a Redis) -> F,
+    ) -> Result<Option<T>, Error>
+    where
+        F: Future<Output = Result<T, RedisError>>,
+    {
+        let Some(redis) = self.redis.get().filter(|_| !self.link.is_down()) else { return Ok(None) };
+        let answer = tokio::time::timeout(deadline, operation(redis)).await;
+        match answer {
+            Ok(Ok(value)) => {
+                self.link.heard();
+                Ok(Some(value))
+            }
+            Ok(Err(RedisError::Conflict { index, existing })) => {
+                self.link.heard();
+                Err(Error::Conflict { index, existing })
+            }
+            Ok(Err(RedisError::StaleLease)) => {
+                self.link.heard();
+                Err(Error::StaleLease)
+            }
+            Ok(Err(error)) => {
+                self.link.missed(&error.to_string());
+                Ok(None)
+            }
+            Err(_elapsed) => {
+                self.link.missed("it did not answer in time");
+                Ok(None)
+            }
+        }
+    }
+
+    /// A stamp for what is written here alone.
+    fn alone(&self) -> Stamp {
+        Stamp { version: self.link.next_version(self.time.now_us()), pending: true }
+    }
+
+    /// A stamp for what the shared copy has taken.
+    fn confirmed(&self, version: Version) -> Stamp {
+        self.link.saw(version.0);
+        Stamp { version: version.0, pending: false }
+    }
+
+    /// Writes the journal behind the shared copy: a full queue is waited for.
+    async fn surely<T, F>(&self, mut write: impl FnMut() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let give_up = Instant::now() + JOURNAL_PATIENCE;
+        loop {
+            match write().await {
+                Err(Error::Busy) if Instant::now() < give_up => tokio::time::sleep(JOURNAL_PAUSE).await,
+                result => return result,
+            }
+        }
+    }
+
+    pub(super) async fn commit(&self, batch: Batch) -> Result<(), Error> {
+        let asked = self.ask(self.pace.commit, |redis| {
+            let shared = shared(&batch);
+            async move { redis.commit(&shared).await }
+        });
+        if let Some(version) = asked.await? {
+            let stamp = self.confirmed(version);
+            return self.surely(|| self.journal.journal_commit(batch.clone(), stamp)).await;
+        }
+        if !batch.deliveries.is_empty() && self.full.load(Ordering::Acquire) {
+            return Err(Error::Busy);
+        }
+        self.journal.journal_commit(batch, self.alone()).await?;
+        self.link.fall_behind();
+        Ok(())
+    }
+
+    pub(super) async fn claim(&self, claim: Claim) -> Result<Vec<Delivery>, Error> {
+        let generation = self.link.generation();
+        if let Some(claimed) = self.ask(self.pace.work, |redis| redis.claim(&claim)).await? {
+            self.held.take(&claimed, From::Shared(generation), claim.now_ms);
+            return Ok(claimed);
+        }
+        if !self.link.is_down() {
+            // Perhaps it is only a moment, and others can claim what is due.
+            return Ok(vec![]);
+        }
+        let now_ms = claim.now_ms;
+        let claimed = self.journal.journal_claim(claim, self.alone()).await?;
+        self.held.take(&claimed, From::Journal, now_ms);
+        Ok(claimed)
+    }
+
+    pub(super) async fn renew(&self, key: [u8; 16], lease: u64, until_ms: i64) -> Result<(), Error> {
+        let from = self.held.get(key, lease).map(|leased| leased.from);
+        if from == Some(From::Journal) {
+            match self.journal.journal_renew(key, lease, until_ms, self.alone()).await {
+                // It was offered meanwhile: the lease is valid in the shared copy.
+                Err(Error::StaleLease) => {}
+                result => {
+                    self.held.renew(key, lease, until_ms);
+                    self.link.fall_behind();
+                    return result;
+                }
+            }
+        }
+        match self.ask(self.pace.work, |redis| redis.renew(key, lease, until_ms)).await? {
+            Some(()) => {
+                self.held.renew(key, lease, until_ms);
+                Ok(())
+            }
+            // Nobody knows; whoever attempts it goes on.
+            None => Err(Error::Busy),
+        }
+    }
+
+    pub(super) async fn settle(
+        &self,
+        key: [u8; 16],
+        lease: u64,
+        settlement: Settlement,
+    ) -> Result<(), Error> {
+        let leased = self.held.get(key, lease);
+        if leased.as_ref().is_some_and(|leased| leased.from == From::Journal) {
+            let stamp = self.alone();
+            match self.journal.journal_settle(key, lease, settlement.clone(), stamp).await {
+                // It was offered meanwhile: the lease is valid in the shared copy.
+                Err(Error::StaleLease) => {}
+                Ok(()) => {
+                    self.held.forget(key, lease);
+                    self.link.fall_behind();
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let after = leased.as_ref().map(|leased| settled(leased.delivery.clone(), &settlement));
+        let puts = &settlement.puts;
+        // A lease of another Redis than the one that is there now may have been lost, and given a second time: its number
+        // proves nothing any more. The outcome is offered, and the merge decides.
+        let is_old = |leased: &Leased| matches!(leased.from, From::Shared(generation) if generation != self.link.generation());
+        let asked = if leased.as_ref().is_some_and(is_old) {
+            Ok(None)
+        } else {
+            self.ask(self.pace.work, |redis| redis.settle(key, lease, &settlement)).await
+        };
+        match asked {
+            Ok(Some(version)) => {
+                let stamp = self.confirmed(version);
+                match &after {
+                    Some(after) => self.keep(after, stamp, puts).await?,
+                    None => self.keep_unseen(key, stamp, puts).await?,
+                }
+                self.held.forget(key, lease);
+                Ok(())
+            }
+            Ok(None) => {
+                let Some(after) = &after else { return Err(Error::Busy) };
+                self.keep(after, self.alone(), puts).await?;
+                self.held.forget(key, lease);
+                self.link.fall_behind();
+                Ok(())
+            }
+            Err(error) => {
+                if matches!(error, Error::StaleLease) {
+                    self.held.forget(key, lease);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Notes how a delivery stands. One that is open concerns only the node that has its submission.
+    async fn keep(&self, after: &Delivery, stamp: Stamp, puts: &[Put]) -> Result<(), Error> {
+        let only_known = !has_ended(after);
+        let keep = || self.journal.journal_keep(after.clone(), stamp, only_known, puts.to_vec());
+        self.surely(keep).await
+    }
+
+    /// The same for a lease that this process did not give.
+    async fn keep_unseen(&self, key: [u8; 16], stamp: Stamp, puts: &[Put]) -> Result<(), Error> {
+        match self.ask(self.pace.work, |redis| redis.delivery(key)).await? {
+            Some(Some(delivery)) => self.keep(&delivery, stamp, puts).await,
+            _ => {
+                let batch = puts.iter().cloned().fold(Batch::at(0), Batch::put);
+                self.surely(|| self.journal.journal_commit(batch.clone(), stamp)).await
+            }
+        }
+    }
+
+    pub(super) async fn reopen(
+        &self,
+        key: [u8; 16],
+        due_at_ms: i64,
+        puts: Vec<Put>,
+    ) -> Result<Reopened, Error> {
+        if let Some((reopened, version)) =
+            self.ask(self.pace.work, |redis| redis.reopen(key, due_at_ms, &puts)).await?
+        {
+            if reopened == Reopened::Due {
+                let stamp = self.confirmed(version);
+                self.surely(|| self.journal.journal_reopen(key, due_at_ms, puts.clone(), stamp)).await?;
+            }
+            return Ok(reopened);
+        }
+        match self.journal.journal_reopen(key, due_at_ms, puts, self.alone()).await? {
+            // Perhaps another node has it.
+            Reopened::Unknown => Err(Error::Busy),
+            reopened => {
+                self.link.fall_behind();
+                Ok(reopened)
+            }
+        }
+    }
+
+    /// Erases everywhere, or says that it cannot now: what other nodes wrote is out of reach, too.
+    pub(super) async fn erase(&self, erasure: Erasure) -> Result<Erased, Error> {
+        let asked = self.ask(self.pace.work, |redis| redis.erase(&erasure)).await?;
+        let Some((erased, version, gone)) = asked else { return Err(Error::Busy) };
+        if matches!(erased, Erased::Done { .. }) {
+            let stamp = self.confirmed(version);
+            let here = Erasure { settled: None, ..erasure };
+            self.surely(|| self.journal.journal_erase(here.clone(), gone.clone(), stamp)).await?;
+        }
+        Ok(erased)
+    }
+
+    pub(super) async fn clamp_due(&self, latest_ms: i64) -> Result<u64, Error> {
+        let here = self.journal.clamp_due(latest_ms).await?;
+        let shared = self.ask(self.pace.work, |redis| redis.clamp_due(latest_ms)).await?;
+        Ok(shared.unwrap_or(here))
+    }
+
+    pub(super) async fn purge_expired(&self, now_ms: i64, limit: u32) -> Result<u64, Error> {
+        let here = self.journal.purge_expired(now_ms, limit).await?;
+        self.journal.journal_trim(self.time.now_us().saturating_sub(TOMBSTONES_US)).await?;
+        let shared = self.ask(self.pace.work, |redis| redis.purge_expired(now_ms, limit)).await?;
+        Ok(shared.unwrap_or(0).max(here))
+    }
+
+    pub(super) async fn get(&self, table: Table, key: &[u8]) -> Result<Option<Record>, Error> {
+        if !table.is_shared() {
+            return self.journal.get(table, key).await;
+        }
+        let asked = self.ask(self.pace.commit, |redis| redis.get(table, key)).await?;
+        match asked {
+            Some(record) if self.link.is_whole() && !self.link.is_behind() => Ok(record),
+            // What is newer here was not told yet, or was lost there.
+            Some(record) => Ok(self.journal.get(table, key).await?.max_by_version(record)),
+            None => match self.journal.get(table, key).await? {
+                // Another node may have it. Who is told that there is none gives its delivery up.
+                None if table == Table::Submission => Err(Error::Busy),
+                record => Ok(record),
+            },
+        }
+    }
+
+    pub(super) async fn delivery(&self, key: [u8; 16]) -> Result<Option<Delivery>, Error> {
+        match self.ask(self.pace.work, |redis| redis.delivery(key)).await? {
+            Some(None) if !self.link.is_whole() || self.link.is_behind() => self.journal.delivery(key).await,
+            Some(delivery) => Ok(delivery),
+            None => self.journal.delivery(key).await,
+        }
+    }
+
+    /// Tells whoever watches a table that others have changed it.
+    pub(super) fn announce(&self, tables: &[i64]) {
+        for (table, sender) in &self.watched {
+            if tables.contains(&table.number()) {
+                sender.send_modify(|changes| *changes += 1);
+            }
+        }
+    }
+}
+
+trait Newer {
+    fn max_by_version(self, other: Self) -> Self;
+}
+
+impl Newer for Option<Record> {
+    fn max_by_version(self, other: Self) -> Self {
+        match (self, other) {
+            (Some(one), Some(other)) => Some(if one.version > other.version { one } else { other }),
+            (one, other) => one.or(other),
+        }
+    }
+}
+
+/// The part of a batch that concerns other nodes.
+fn shared(batch: &Batch) -> Batch {
+    let mut shared = batch.clone();
+    shared.puts.retain(|put| put.table.is_shared());
+    shared.deletes.retain(|(table, _)| table.is_shared());
+    shared
+}

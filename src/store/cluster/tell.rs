@@ -1,0 +1,252 @@
+//! Tells the shared copy what it lacks: what was written here alone, everything after it has lost its data, and deliveries
+//! that it does not know any more.
+//!
+//! Invariant: offering is harmless however often it is done. The higher version wins, what was delivered stays delivered and
+//! what was deleted stays deleted, so nothing here has to know what the shared copy still has.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::node::Node;
+use super::raised;
+use crate::store::Error;
+use crate::store::embedded::{Answer, Kept, Kind, OFFERED};
+use crate::store::redis::{Error as RedisError, Offered, Redis, Row};
+
+/// Rows told in one step.
+const PAGE: u32 = 200;
+/// Entrusted deliveries compared in one step.
+const COMPARED: u32 = 500;
+/// How long one step may take.
+const STEP: Duration = Duration::from_secs(10);
+
+/// What is owed to the shared copy.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct Telling {
+    /// It has to be told everything; then it is known under this name.
+    pub(super) owed: Option<String>,
+}
+
+/// Why telling was broken off.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Broken {
+    #[error("{0}")]
+    Redis(#[from] RedisError),
+    #[error("it did not take what it was offered in time")]
+    Late(#[from] tokio::time::error::Elapsed),
+    #[error("the journal could not be read")]
+    Journal(#[from] Error),
+    #[error("it answered {answers} of {rows} rows")]
+    Answers { rows: usize, answers: usize },
+}
+
+/// Tells until `stop` becomes true.
+pub(super) async fn run(
+    node: Arc<Node>,
+    mut telling: watch::Receiver<Telling>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let (mut compared, mut after) = (Instant::now(), None);
+    while !*stop.borrow() {
+        let work = async {
+            if node.link.is_down() {
+                return Ok(());
+            }
+            let Some(redis) = node.redis.get() else { return Ok(()) };
+            let owed = telling.borrow_and_update().owed.clone();
+            if let Some(owed) = owed {
+                if node.link.is_whole() {
+                    // Told already.
+                } else {
+                    refill(&node, redis, &owed, &telling).await?;
+                }
+            }
+            if node.link.is_behind() {
+                let written = node.link.written();
+                pending(&node, redis).await?;
+                node.link.caught_up(written);
+            }
+            if compared.elapsed() >= node.pace.reconcile_every {
+                compared = Instant::now();
+                after = reconcile(&node, redis, after).await?;
+            }
+            Ok::<_, Broken>(())
+        };
+        let worked = tokio::select! {
+            () = raised(&mut stop) => return,
+            worked = work => worked,
+        };
+        if let Err(broken) = worked {
+            node.link.missed(&broken.to_string());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        tokio::select! {
+            () = raised(&mut stop) => return,
+            _ = telling.changed() => {}
+            () = node.link.offer.notified() => {}
+            () = tokio::time::sleep(node.pace.look_every) => {}
+        }
+    }
+}
+
+/// Tells what must be known before anybody claims anything: what was deleted, and what has ended.
+pub(super) async fn outcomes(node: &Node, redis: &Redis) -> Result<(), Broken> {
+    for kind in [Kind::Gone, Kind::Ended] {
+        pending_of(node, redis, kind).await?;
+    }
+    Ok(())
+}
+
+/// Tells all that was written here alone.
+async fn pending(node: &Node, redis: &Redis) -> Result<(), Broken> {
+    for kind in Kind::ALL {
+        pending_of(node, redis, kind).await?;
+    }
+    Ok(())
+}
+
+async fn pending_of(node: &Node, redis: &Redis, kind: Kind) -> Result<(), Broken> {
+    let mut after = None;
+    loop {
+        let page = node.journal.journal_page(kind, false, after, PAGE).await?;
+        offer(node, redis, page.items).await?;
+        after = page.next;
+        if after.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+/// Tells everything that is here to a shared copy that may have lost it.
+async fn refill(
+    node: &Node,
+    redis: &Redis,
+    owed: &str,
+    telling: &watch::Receiver<Telling>,
+) -> Result<(), Broken> {
+    let begun = Instant::now();
+    tracing::info!("Redis is another one, or was restarted; it is told everything that is here");
+    let (mut rows, mut renewed) = (0, Instant::now());
+    for kind in Kind::ALL {
+        let mut after = None;
+        loop {
+            let page = node.journal.journal_page(kind, true, after, PAGE).await?;
+            rows += page.items.len();
+            offer(node, redis, page.items).await?;
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+            // Until all that has ended is told, nobody claims.
+            let claims_wait = matches!(kind, Kind::Gone | Kind::Configuration | Kind::Ended);
+            if claims_wait && renewed.elapsed() >= node.pace.look_every {
+                renewed = Instant::now();
+                hold(node, redis).await?;
+            }
+            if telling.has_changed().unwrap_or(false) {
+                // Once more another one: from the beginning.
+                return Ok(());
+            }
+        }
+        if kind == Kind::Ended {
+            // The others may notice a little later, and they too know what has ended.
+            while begun.elapsed() < node.pace.peers() && !all_back(node) {
+                hold(node, redis).await?;
+                tokio::time::sleep(node.pace.look_every / 2).await;
+            }
+            tokio::time::timeout(STEP, redis.end_refill(&node.id)).await??;
+        }
+    }
+    node.journal.journal_set(OFFERED, owed.as_bytes().to_vec()).await?;
+    node.link.set_whole(true);
+    let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(rows, took_ms, "Redis has everything that is here");
+    Ok(())
+}
+
+/// Holds claims back for a while.
+async fn hold(node: &Node, redis: &Redis) -> Result<(), Broken> {
+    let until_ms = node.time.now_ms().saturating_add(node.pace.refill_ms());
+    Ok(tokio::time::timeout(STEP, redis.begin_refill(&node.id, until_ms)).await??)
+}
+
+fn all_back(node: &Node) -> bool {
+    node.peers.lock().unwrap_or_else(PoisonError::into_inner).all_back()
+}
+
+/// Offers rows and notes the answers; says how many.
+async fn offer(node: &Node, redis: &Redis, items: Vec<Vec<Kept>>) -> Result<usize, Broken> {
+    if items.is_empty() {
+        return Ok(0);
+    }
+    let rows: Vec<Row> = items.iter().filter_map(|item| row(item)).collect();
+    let told: Vec<Vec<Kept>> = items.into_iter().filter(|item| !item.is_empty()).collect();
+    let answers = tokio::time::timeout(STEP, redis.offer(&rows)).await??;
+    if answers.len() != rows.len() || answers.len() != told.len() {
+        return Err(Broken::Answers { rows: rows.len(), answers: answers.len() });
+    }
+    let mut noted = Vec::new();
+    for (item, answer) in told.into_iter().zip(answers) {
+        let answer = if answer == Offered::Buried { Answer::Buried } else { Answer::Known };
+        noted.extend(item.into_iter().map(|kept| (kept, answer.clone())));
+    }
+    let count = noted.len();
+    node.journal.journal_answered(noted).await?;
+    Ok(count)
+}
+
+/// What is told in one step.
+fn row(item: &[Kept]) -> Option<Row> {
+    match item {
+        [] => None,
+        [Kept::Gone { table, key, version }] => {
+            Some(Row::Deleted { table: *table, key: key.clone(), version: *version })
+        }
+        [Kept::Record { put, version }] => Some(Row::Record { put: put.clone(), version: *version }),
+        item => {
+            let (mut records, mut deliveries) = (Vec::new(), Vec::new());
+            for kept in item.iter().cloned() {
+                match kept {
+                    Kept::Record { put, version } => records.push((put, version)),
+                    Kept::Delivery { delivery, version } => deliveries.push((delivery, version)),
+                    // A tombstone is never told with anything else.
+                    Kept::Gone { .. } => {}
+                }
+            }
+            Some(Row::Submission { records, deliveries })
+        }
+    }
+}
+
+/// Compares entrusted deliveries with the shared copy, all of them in the end; says where to go on.
+async fn reconcile(node: &Node, redis: &Redis, after: Option<[u8; 16]>) -> Result<Option<[u8; 16]>, Broken> {
+    let page = node.journal.journal_entrusted(after, COMPARED).await?;
+    if page.is_empty() {
+        return Ok(None);
+    }
+    let keys: Vec<[u8; 16]> = page.iter().map(|(key, _, _)| *key).collect();
+    let states = tokio::time::timeout(STEP, redis.states(&keys)).await??;
+    let (mut newer, mut unknown) = (Vec::new(), BTreeSet::new());
+    for ((_, submission, version), state) in page.iter().zip(states) {
+        match state {
+            Some((delivery, known)) if known.0 > *version => newer.push((delivery, known.0)),
+            Some(_) => {}
+            None => drop(unknown.insert(*submission)),
+        }
+    }
+    if !newer.is_empty() {
+        node.journal.journal_learn(newer).await?;
+    }
+    let mut items = Vec::new();
+    for submission in &unknown {
+        items.push(node.journal.journal_whole(*submission).await?);
+    }
+    let offered = offer(node, redis, items).await?;
+    if offered > 0 {
+        tracing::warn!(submissions = unknown.len(), "Redis had lost deliveries; it was told them again");
+    }
+    Ok(keys.last().copied().filter(|_| keys.len() == COMPARED as usize))
+}

@@ -1,0 +1,169 @@
+//! Nodes over a Redis that the test has for itself.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use formgate::store::redis::{self, Topology};
+use formgate::store::{Options, Pace, SharedOptions, Store};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+/// How long anything here may take.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A server with an append-only file, as production has it. Dropping it kills it.
+pub struct Redis {
+    folder: TempDir,
+    port: u16,
+    process: Option<Child>,
+}
+
+impl Redis {
+    pub async fn start() -> Self {
+        let folder = TempDir::new().expect("a folder");
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port").port();
+        let mut redis = Self { folder, port, process: None };
+        redis.restart().await;
+        redis
+    }
+
+    /// As after a power cut: no goodbye.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().and_then(|()| process.wait()).expect("it is dead");
+        }
+    }
+
+    /// On the same data, at the same port.
+    pub async fn restart(&mut self) {
+        self.kill();
+        let mut command = Command::new("redis-server");
+        command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--maxmemory-policy"]);
+        command.args(["noeviction", "--port", &self.port.to_string(), "--dir"]).arg(self.folder.path());
+        let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        self.process = Some(process.expect("redis-server is installed"));
+        let give_up = Instant::now() + PATIENCE;
+        while TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {
+            assert!(Instant::now() < give_up, "redis-server does not listen");
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Takes all data away while it is dead.
+    pub fn wipe(&mut self) {
+        self.kill();
+        for entry in self.folder.path().read_dir().expect("a folder") {
+            let path = entry.expect("an entry").path();
+            let gone = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+            gone.expect("it is gone");
+        }
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Everything a hundred times as quick.
+pub fn pace() -> Pace {
+    Pace {
+        down_after: Duration::from_millis(150),
+        take_over_after: PATIENCE,
+        look_every: Duration::from_millis(50),
+        reconcile_every: Duration::from_millis(100),
+        ..Pace::default()
+    }
+}
+
+pub fn options(server: &Redis, prefix: &str) -> redis::Options {
+    redis::Options {
+        urls: vec![server.url().into()],
+        topology: Topology::Single,
+        prefix: prefix.to_owned(),
+        ca_pem: None,
+    }
+}
+
+/// A node that runs.
+pub struct Node {
+    pub folder: TempDir,
+    pub store: Store,
+    stop: watch::Sender<bool>,
+    tasks: JoinHandle<()>,
+}
+
+impl Node {
+    pub async fn join(redis: &Redis) -> Self {
+        Self::at(TempDir::new().expect("a folder"), options(redis, "{formgate}"), pace()).await
+    }
+
+    pub async fn at(folder: TempDir, redis: redis::Options, pace: Pace) -> Self {
+        let options = SharedOptions { journal: Options::new(folder.path()), redis, pace };
+        let opened = Store::open_shared(options).await;
+        let (store, tasks) = opened.unwrap_or_else(|error| panic!("{error}"));
+        let (stop, stopped) = watch::channel(false);
+        Self { folder, store, stop, tasks: tokio::spawn(tasks.run(stopped)) }
+    }
+
+    /// Ends well; what is left of it is its folder.
+    pub async fn leave(self) -> TempDir {
+        self.stop.send_replace(true);
+        self.tasks.await.expect("no panic");
+        self.store.close().await.expect("a clean close");
+        self.folder
+    }
+
+    /// Dies on the spot; what the next process finds is in the folder.
+    pub fn crash(self) -> TempDir {
+        self.tasks.abort();
+        let folder = TempDir::new().expect("a folder");
+        for file in ["store.sqlite3", "store.sqlite3-wal"] {
+            std::fs::copy(self.folder.path().join(file), folder.path().join(file)).expect("a copy");
+        }
+        folder
+    }
+
+    /// Waits until Redis is within reach and has everything that is here.
+    pub async fn told(&self) {
+        self.until("it has told everything", async || {
+            self.store.standing().is_some_and(|standing| standing.reachable && standing.told)
+        })
+        .await;
+    }
+
+    /// Waits until this node goes on alone.
+    pub async fn alone(&self) {
+        self.until("it goes on alone", async || {
+            self.store.standing().is_some_and(|standing| !standing.reachable)
+        })
+        .await;
+    }
+
+    pub async fn until(&self, what: &str, holds: impl AsyncFn() -> bool) {
+        let give_up = Instant::now() + PATIENCE;
+        while !holds().await {
+            assert!(Instant::now() < give_up, "never: {what}");
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Whether these bytes are in a file of this node.
+    pub fn has_on_disk(&self, bytes: &[u8]) -> bool {
+        let files = self.folder.path().read_dir().expect("a folder");
+        let files = files.map(|entry| entry.expect("an entry").path());
+        files.into_iter().any(|file| {
+            let content = std::fs::read(file).expect("a file");
+            content.windows(bytes.len()).any(|window| window == bytes)
+        })
+    }
+}
