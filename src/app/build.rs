@@ -7,12 +7,13 @@ use std::sync::Arc;
 use secrecy::ExposeSecret as _;
 
 use super::open::{Opened, open};
-use super::{Error, Keys, StoreKeys, destinations, files};
+use super::{Error, Keys, StoreKeys, connecting, destinations, files};
 use crate::catalog::Catalog;
 use crate::catalog::import;
 use crate::catalog::overlay::Overlay;
 use crate::config::{self, Config};
 use crate::connector::Import;
+use crate::connector::connection::Connections;
 use crate::console::Workspaces;
 use crate::crypto::{AppSecret, AppSecrets, KeyRing, MacKey, PrivateKey, Purpose, Sealer, Vault};
 use crate::endpoint::{Endpoint, Flow, Flows, TokenPolicy, TokenSignature};
@@ -43,6 +44,7 @@ pub(super) struct Built {
     pub destinations: Vec<Arc<dyn Destination>>,
     pub paces: Vec<(DestinationId, Pace)>,
     pub clock: Arc<dyn Clock>,
+    pub connections: Connections,
     /// The app secrets of every number.
     pub app_secrets: Vec<Arc<AppSecrets>>,
     /// What a node of several has to do besides.
@@ -60,6 +62,11 @@ pub(super) async fn build(config: &Config, patience: store::Pace) -> Result<Buil
         .indexed(Arc::<MacKey>::clone(&index))
         .with_files(files);
     let metrics = Metrics::new();
+    let connections = connecting::connections(config, &store, &sealer, clock.clone());
+    if tasks.is_none() {
+        // The store is this process's alone, so what an earlier one was renewing is not being renewed any more.
+        connections.end_leases().await.map_err(|error| Error::Control(error.to_string()))?;
+    }
 
     let (mut numbers, mut configured) = (HashMap::new(), HashMap::new());
     for number in &config.numbers {
@@ -145,6 +152,7 @@ pub(super) async fn build(config: &Config, patience: store::Pace) -> Result<Buil
         destinations,
         paces,
         clock,
+        connections,
         app_secrets: numbers.into_values().map(|(_ring, secrets)| secrets).collect(),
         tasks,
         configured,

@@ -20,20 +20,24 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
+use url::Url;
 
 use super::open::{Opened, open};
 use super::rings::Rings;
-use super::{Error, Keys, StoreKeys, build, files};
+use super::{Error, Keys, StoreKeys, build, connecting, files};
 use crate::config::Config;
+use crate::connector::connection::Connections;
 use crate::console::Workspaces;
 use crate::console::access::Tokens;
 use crate::crypto::{KeyRing, MacKey, PrivateKey, Purpose, Sealer, Vault};
 use crate::outbox::{DeliveryView, DestinationId, Filter, Outbox, ReplayFilter, SubmissionId, SystemClock};
 use crate::store::{DeliveryState, OpenError, Pace, SharedOpenError, Store};
 
+mod connect;
 mod keep;
 
 pub use self::access::Command as AccessCommand;
+pub use self::connect::{Command as Connect, Passed};
 pub use self::keep::Command as Keep;
 
 /// The socket's name in the data folder.
@@ -106,6 +110,8 @@ pub enum Command {
     Keep(Keep),
     /// Tokens of the management API.
     Access(AccessCommand),
+    /// Connected accounts.
+    Connect(Connect),
 }
 
 /// What is answered, line by line.
@@ -139,6 +145,10 @@ pub struct Control {
     /// The data folder.
     pub(super) data: PathBuf,
     pub(super) keys: Keys,
+    /// Connected accounts.
+    pub(super) connections: Connections,
+    /// Where people reach this server.
+    pub(super) public_url: Option<Url>,
     /// The configured destinations' ids, each with its kind and grade.
     pub(super) destinations: BTreeMap<String, String>,
     /// Keys of the numbers whose keys are files; a number that is missing keeps them in the store.
@@ -301,7 +311,9 @@ impl Control {
         let StoreKeys { chain, index } = StoreKeys::open(&store, &sealer, clock.now_ms()).await?;
         let tokens = Tokens::new(store.clone(), Arc::<MacKey>::clone(&index));
         let files = files::build(config, store.clone(), sealer.clone(), clock.clone());
-        let outbox = Outbox::new(store.clone(), Arc::new(vault), clock).indexed(index).with_files(files);
+        let outbox =
+            Outbox::new(store.clone(), Arc::new(vault), clock.clone()).indexed(index).with_files(files);
+        let connections = connecting::connections(config, &store, &sealer, clock);
         let mut numbers = HashMap::new();
         for number in &config.numbers {
             let configured = build::configured_keys(number)?;
@@ -309,7 +321,6 @@ impl Control {
             numbers.insert(number.id.as_str().to_owned(), ring);
         }
         let keys = Keys::new(store.clone(), sealer.clone());
-        let data = config.server.data_dir.clone();
         let destinations = build::destination_ids(config);
         let workspaces = build::workspaces(config);
         Ok(Control {
@@ -317,12 +328,14 @@ impl Control {
             store,
             sealer,
             chain,
-            data,
+            data: config.server.data_dir.clone(),
             keys,
             destinations,
             numbers,
             tokens,
             workspaces,
+            connections,
+            public_url: config.server.public_url.clone(),
             running: None,
         })
     }
@@ -441,6 +454,7 @@ impl Control {
             Command::RotateKey { number } => self.rotate(&number, tell).await?,
             Command::Keep(command) => self.keep(command, tell).await?,
             Command::Access(command) => self.access(command, tell).await?,
+            Command::Connect(command) => self.connect(command, tell).await?,
         }
         Ok(())
     }

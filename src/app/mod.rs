@@ -3,6 +3,7 @@
 mod alerting;
 mod backup;
 mod build;
+mod connecting;
 pub mod control;
 mod destinations;
 mod error;
@@ -31,6 +32,8 @@ use self::rings::Rings;
 use self::routes::{Admin, Public};
 use crate::catalog::Catalog;
 use crate::config::{self, Config};
+use crate::connector::connection::Connections;
+use crate::console::Connect;
 use crate::console::access::Tokens;
 use crate::console::api::{Api, Resources};
 use crate::crypto::{MacKey, Sealer};
@@ -62,6 +65,8 @@ pub struct App {
     control: Control,
     socket: Option<Socket>,
     alerting: Alerting,
+    /// The connected accounts.
+    pub connections: Connections,
     backups: Option<backup::Periodic>,
     tasks: Option<Tasks>,
 }
@@ -107,6 +112,7 @@ impl App {
         });
         let public = Public {
             webhook,
+            connect: Connect::new(built.connections.clone(), config.server.public_url.clone()),
             endpoint: built.endpoint,
             api,
             outbox: built.outbox.clone(),
@@ -137,6 +143,8 @@ impl App {
             chain: built.chain,
             data: config.server.data_dir.clone(),
             keys: Keys::new(built.store.clone(), built.sealer.clone()),
+            connections: built.connections.clone(),
+            public_url: config.server.public_url.clone(),
             destinations: build::destination_ids(config),
             numbers: built.configured,
             tokens: tokens.clone(),
@@ -180,6 +188,7 @@ impl App {
             control,
             socket: socket.ok(),
             alerting,
+            connections: built.connections,
             backups,
             tasks: built.tasks,
         })
@@ -206,6 +215,7 @@ impl App {
         let public: JoinHandle<Drained> = tokio::spawn(public.run(halted.clone(), self.drain));
         let admin: JoinHandle<Drained> = tokio::spawn(admin.run(halted.clone(), Duration::from_secs(1)));
         let worker = tokio::spawn(self.worker.run(halted.clone()));
+        let connections = tokio::spawn(self.connections.keep_fresh(halted.clone()));
         let alerting = tokio::spawn(self.alerting.run(halted.clone()));
         let backups = self.backups.map(|backups| tokio::spawn(backups.run(halted.clone())));
         let keeper = tokio::spawn(self.outbox.clone().keep_house(self.retention, halted.clone()));
@@ -220,8 +230,8 @@ impl App {
         };
         tracing::info!("stopping");
         halt.send_replace(true);
-        let (public, _admin, _worker, _keeper, _fetcher, _alerting, _rings) =
-            tokio::join!(public, admin, worker, keeper, fetcher, alerting, rings);
+        let (public, _admin, _worker, _keeper, _fetcher, _alerting, _rings, _connections) =
+            tokio::join!(public, admin, worker, keeper, fetcher, alerting, rings, connections);
         if let Some(control) = control {
             let _ended = control.await;
         }

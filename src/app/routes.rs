@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::build::Documents;
 use super::files;
+use crate::console::Connect;
 use crate::console::api::{self, Api};
 use crate::endpoint::{Endpoint, Flows};
 use crate::meta;
@@ -24,6 +25,7 @@ pub(super) struct Public {
     pub webhook: Option<meta::Webhook>,
     pub api: Api,
     pub outbox: Outbox,
+    pub connect: Connect,
     pub store: Store,
     pub max_body_bytes: usize,
 }
@@ -43,7 +45,10 @@ impl Handler for Public {
                 match (below("/flows/"), below("/files/")) {
                     (Some(flow), _) => self.endpoint.exchange(flow, &request).await,
                     (None, Some(token)) => files::hand_out(&self.outbox, token, &request).await,
-                    (None, None) => Response::empty(StatusCode::NOT_FOUND),
+                    (None, None) => {
+                        let page = self.connect.answer(&request).await;
+                        page.unwrap_or_else(|| Response::empty(StatusCode::NOT_FOUND))
+                    }
                 }
             }
         }
@@ -54,7 +59,7 @@ impl Handler for Public {
             WEBHOOK if self.webhook.is_some() => meta::MAX_BODY_BYTES,
             _ if path.starts_with("/flows/") => self.max_body_bytes,
             _ if path.starts_with(api::ROOT) => api::MAX_BODY_BYTES,
-            _ => 0,
+            _ => Connect::body_limit(path),
         }
     }
 }

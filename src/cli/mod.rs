@@ -12,10 +12,12 @@ mod api_token;
 mod apps_script;
 mod audit;
 mod compile;
+mod connect;
 mod demo;
 mod destinations;
 mod keys;
 mod play;
+mod sandbox;
 mod serve;
 mod store;
 mod submissions;
@@ -64,6 +66,12 @@ enum Command {
     ApiToken(api_token::Args),
     /// Print the script by which a Google form takes submissions officially, for its owner to paste
     AppsScript(apps_script::Args),
+    /// Connect an account of a form tool: prints a link for the browser, or takes a token
+    Connect(connect::Args),
+    /// The connected accounts: look, check, remove
+    Connections(connect::ManyArgs),
+    /// The four form tools as stand-ins on this machine, to try connecting without an account
+    Sandbox(sandbox::Args),
     /// What was done, by whom and when
     Audit(audit::Args),
     /// Check, back up and restore what is stored
@@ -125,6 +133,9 @@ pub fn run() -> ExitCode {
         Command::Destinations(args) => block_on(destinations::run(args)),
         Command::ApiToken(args) => block_on(api_token::run(args)),
         Command::AppsScript(args) => apps_script::run(&args),
+        Command::Connect(args) => block_on(connect::run(args)),
+        Command::Connections(args) => block_on(connect::run_many(args)),
+        Command::Sandbox(args) => block_on(sandbox::run(args)),
         Command::Audit(args) => block_on(audit::run(args)),
         Command::Store(args) => block_on(store::run(args)),
     };

@@ -19,6 +19,7 @@ mod secret;
 mod store;
 #[cfg(test)]
 mod tests;
+mod tool;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -41,6 +42,7 @@ pub use resource::{
 pub use secret::MasterKey;
 pub use store::{Redis, Store, Topology};
 use toml::de::DeTable;
+pub use tool::{ToolClient, ToolServer};
 
 use self::{
     fault::nearest,
@@ -69,6 +71,8 @@ pub struct Config {
     pub flows: Vec<Flow>,
     /// `[files]`
     pub files: Files,
+    /// `[[tool]]`
+    pub tools: Vec<ToolClient>,
     /// `[alerts]`
     pub alerts: Alerts,
     /// `[[alert]]`
@@ -153,6 +157,8 @@ impl Config {
         let flow_sections = root.items("flow");
         let flows: Vec<_> = flow_sections.iter().map(resource::flow).collect();
         let files = files::files(&root.section("files"));
+        let tool_sections = root.items("tool");
+        let tools: Vec<_> = tool_sections.iter().map(tool::tool).collect();
         let alerts = alert::alerts(&root.section("alerts"));
         let alert_sections = root.items("alert");
         let alert_sinks: Vec<_> = alert_sections.iter().map(alert::alert).collect();
@@ -164,6 +170,7 @@ impl Config {
         let destination_ids = unique_ids(&destination_sections);
         unique_ids(&flow_sections);
         unique_ids(&alert_sections);
+        unique_ids(&tool_sections);
         for section in &flow_sections {
             if let Some((number, place)) = section.text("number") {
                 refers(section, "number", &number, place, "number", &number_ids);
@@ -184,6 +191,7 @@ impl Config {
             destinations: destinations.into_iter().collect::<Option<_>>()?,
             flows: flows.into_iter().collect::<Option<_>>()?,
             files: files?,
+            tools: tools.into_iter().collect::<Option<_>>()?,
             alerts: alerts?,
             alert_sinks: alert_sinks.into_iter().collect::<Option<_>>()?,
             backup: backup?,

@@ -43,6 +43,7 @@ fn load_sample() -> (Result<Config, Faults>, BTreeSet<String>) {
         ("ALERT_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
         ("REDIS_URL", "rediss://formgate:password@redis.example.com:6379"),
         ("HUBSPOT_TOKEN", "pat-token"),
+        ("HUBSPOT_CLIENT_SECRET", "client-secret"),
         ("TYPEFORM_SECRET", "any text"),
         ("SMTP_PASSWORD", "a password"),
         ("META_VERIFY_TOKEN", "any text"),

@@ -3,11 +3,13 @@
 //! Invariant: bad input is refused or named in a note, never guessed and never a panic.
 
 mod api;
+pub mod connection;
 mod form;
 pub mod google_forms;
 pub mod google_sheets;
 pub mod hubspot;
 mod json;
+pub mod oauth;
 pub mod source;
 pub mod surveymonkey;
 mod translate;

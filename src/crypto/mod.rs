@@ -10,6 +10,7 @@ mod archive;
 mod body_signature;
 mod file;
 mod hex;
+mod jwt;
 mod key;
 mod mac;
 mod media;
@@ -23,6 +24,7 @@ mod webhook;
 pub use self::archive::ArchiveError;
 pub use self::body_signature::BodySignature;
 pub use self::file::{FileKey, FileOpener, FileSealer};
+pub use self::jwt::{ClaimsKey, verify_claims};
 pub use self::key::{InvalidKeyId, KeyError, KeyId, PrivateKey};
 pub use self::mac::{MacKey, is_same};
 pub use self::media::{

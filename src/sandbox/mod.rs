@@ -1,9 +1,9 @@
 //! The peers of a demo, so that everything can be tried without an account: a webhook inbox, a HubSpot account,
 //! SurveyMonkey's API for responses, the public page of a Google form, a script's web app, Google Sheets, the webhooks of a
-//! form in Typeform, the lists of forms of all four tools, and Meta's file servers.
+//! form in Typeform, the lists of forms and the authorization servers of all four tools, and Meta's file servers.
 //!
 //! Invariant: a sandbox peer shares no type with what it stands opposite to. It is for one machine: it listens on loopback
-//! only, keeps nothing on disk, and asks nobody to sign in.
+//! only, keeps nothing on disk, and asks nobody for a password.
 
 pub mod apps_script;
 pub mod dial;
@@ -13,10 +13,13 @@ pub mod hubspot;
 mod inbox;
 pub mod library;
 mod media;
+pub mod oauth;
 mod page;
 pub mod surveymonkey;
+mod tools;
 pub mod typeform;
 
 pub use google_forms::{GoogleForm, Mood, Stored};
 pub use inbox::{Counts, Delivery, Inbox, Signed};
 pub use media::{Media, Tamper};
+pub use tools::Tools;

@@ -34,7 +34,7 @@ fn write_page(page: &mut String, deliveries: &[Delivery], counts: Counts) -> fmt
 }
 
 /// Text inside an element or a quoted attribute.
-struct Escaped<'a>(&'a str);
+pub(super) struct Escaped<'a>(pub(super) &'a str);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

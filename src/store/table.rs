@@ -41,6 +41,10 @@ pub enum Table {
     Revoked,
     /// Id of a token of the management API → what it may do, and its hash.
     ApiToken,
+    /// Connection → whose account it is and how it stands; its tokens are in [`Table::Secret`].
+    Connection,
+    /// What a connecting browser or a renewing node holds for some minutes.
+    Connecting,
     /// Job id → work that was begun and must be ended, also by the next process.
     Job,
     /// Submission id → what became of its files, sealed.
@@ -49,7 +53,7 @@ pub enum Table {
 
 impl Table {
     /// All of them.
-    pub(super) const ALL: [Self; 21] = [
+    pub(super) const ALL: [Self; 23] = [
         Self::Submission,
         Self::Timeline,
         Self::Reply,
@@ -60,6 +64,8 @@ impl Table {
         Self::Setting,
         Self::Definition,
         Self::ApiToken,
+        Self::Connection,
+        Self::Connecting,
         Self::Pause,
         Self::Breaker,
         Self::Replay,
@@ -86,6 +92,8 @@ impl Table {
             Self::Setting => 8,
             Self::Definition => 24,
             Self::ApiToken => 25,
+            Self::Connection => 27,
+            Self::Connecting => 28,
             Self::Pause => 16,
             Self::Breaker => 17,
             Self::Replay => 18,
@@ -113,11 +121,22 @@ impl Table {
     /// Whether every node that shares a store keeps a copy of it, whoever wrote it: without it none could go on alone.
     pub(super) fn is_configuration(self) -> bool {
         use Table::{
-            ApiToken, Breaker, Definition, FlowVersion, Job, Pause, Replay, Revoked, Secret, Setting,
+            ApiToken, Breaker, Connection, Definition, FlowVersion, Job, Pause, Replay, Revoked, Secret,
+            Setting,
         };
         matches!(
             self,
-            ApiToken | Definition | FlowVersion | Secret | Setting | Pause | Breaker | Job | Replay | Revoked
+            ApiToken
+                | Connection
+                | Definition
+                | FlowVersion
+                | Secret
+                | Setting
+                | Pause
+                | Breaker
+                | Job
+                | Replay
+                | Revoked
         )
     }
 }

@@ -12,6 +12,7 @@ mod client;
 mod cluster;
 mod compile;
 mod config;
+mod connect;
 mod corpus;
 mod crypto;
 mod dial;

@@ -52,13 +52,14 @@ fn its_form_and_its_configuration_are_read() {
     };
     write("forms/contact.json", &form);
     write("keys/shop.pem", PrivateKey::generate().private_pem().expose_secret());
-    let [tour, destination, hubspot, typeform, others, alert, shared] =
-        blocks("toml").try_into().expect("seven parts");
+    let [tour, destination, tool, hubspot, typeform, others, alert, shared] =
+        blocks("toml").try_into().expect("eight parts");
     let environment = || {
         [
             ("META_APP_SECRET", "secret"),
             ("CRM_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
             ("HUBSPOT_TOKEN", "pat-token"),
+            ("HUBSPOT_CLIENT_SECRET", "client-secret"),
             ("TYPEFORM_SECRET", "any text"),
             ("SURVEYMONKEY_TOKEN", "token"),
             ("GOOGLE_TOKEN", "token"),
@@ -73,6 +74,7 @@ fn its_form_and_its_configuration_are_read() {
         tour.clone(),
         format!("{tour}\n{alert}"),
         format!("{tour}\n{shared}"),
+        format!("{tour}\n{tool}"),
         format!("{tour}\ndeliver_to = [\"crm\"]\n{destination}"),
         format!("{tour}\ndeliver_to = [\"survey\", \"sheet\", \"contacts\"]\n{others}"),
         format!(
@@ -94,7 +96,8 @@ fn its_commands_and_their_options_exist() {
     let mut seen = 0;
     for line in written.lines().filter_map(|line| line.trim().strip_prefix("formgate ")) {
         let line = line.split(['#', '&', '>']).next().unwrap_or_default();
-        let groups = ["keys ", "submissions ", "audit ", "store ", "destinations ", "api-token "];
+        let groups =
+            ["keys ", "submissions ", "audit ", "store ", "destinations ", "api-token ", "connections "];
         let nested = groups.iter().any(|group| line.starts_with(group));
         let command: Vec<&str> = line.split_whitespace().take(if nested { 2 } else { 1 }).collect();
         let output = Command::new(env!("CARGO_BIN_EXE_formgate")).args(&command).arg("--help").output();

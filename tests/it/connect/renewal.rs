@@ -1,0 +1,136 @@
+//! Tokens are renewed in time, once, and never lost.
+
+use std::time::Duration;
+
+use formgate::connector::connection::{Error, State};
+use formgate::sandbox::dial::Fault;
+use formgate::sandbox::oauth::{Behaviour, Rotation};
+use secrecy::ExposeSecret as _;
+
+use super::fixture::start;
+use super::id;
+
+const TOKEN: &str = "POST /typeform/oauth/token";
+
+fn short(rotation: Rotation) -> Behaviour {
+    Behaviour { access_life: Some(Duration::from_secs(1)), rotation: Some(rotation), expires_at: false }
+}
+
+#[tokio::test]
+async fn many_who_need_a_token_at_once_make_one_renewal() {
+    let site = start().await;
+    site.connect("typeform").await;
+    let first = site.connections.token(&id("typeform")).await.expect("a token").token;
+    site.tools.authority.end_access("typeform");
+    tokio::time::sleep(Duration::from_millis(10_100)).await;
+    let asking = (0..20).map(|_| {
+        let (connections, first) = (site.connections.clone(), first.clone());
+        tokio::spawn(async move { connections.instead_of(&id("typeform"), &first).await })
+    });
+    let mut tokens = Vec::new();
+    for asked in asking.collect::<Vec<_>>() {
+        let access = asked.await.expect("it ends").unwrap_or_else(|error| panic!("{error}"));
+        tokens.push(access.token.expose_secret().to_owned());
+    }
+    tokens.dedup();
+    assert_eq!(tokens.len(), 1, "all have the same");
+    assert_ne!(tokens[0], first.expose_secret());
+    assert_eq!(site.asked(TOKEN), 2, "the code, and one renewal");
+    site.end().await;
+}
+
+#[tokio::test]
+async fn tokens_are_renewed_in_time_while_nobody_asks() {
+    let site = start().await;
+    site.tools.authority.behave("typeform", short(Rotation::AtOnce));
+    site.connect("typeform").await;
+    tokio::time::sleep(Duration::from_millis(3_500)).await;
+    assert!(site.asked(TOKEN) >= 4, "renewed before each end: {}", site.asked(TOKEN));
+    let access = site.connections.token(&id("typeform")).await.expect("a token");
+    let scopes = site.tools.authority.scopes_of("typeform", access.token.expose_secret());
+    assert!(scopes.is_some_and(|scopes| scopes.contains("forms:read")));
+    site.end().await;
+}
+
+#[tokio::test]
+async fn a_lifetime_that_is_a_moment_is_understood() {
+    let site = start().await;
+    let hour = Some(Duration::from_secs(3_600));
+    let behaviour = Behaviour { access_life: hour, rotation: Some(Rotation::AtOnce), expires_at: true };
+    site.tools.authority.behave("typeform", behaviour);
+    site.connect("typeform").await;
+    for _ in 0..3 {
+        site.connections.token(&id("typeform")).await.expect("a token");
+    }
+    assert_eq!(site.asked(TOKEN), 1, "an hour is left");
+    site.end().await;
+}
+
+#[tokio::test]
+async fn a_tool_in_trouble_costs_no_connection() {
+    let site = start().await;
+    site.tools.authority.behave("typeform", short(Rotation::AtUse));
+    site.connect("typeform").await;
+    let path = "/typeform/oauth/token";
+    let faults =
+        [Fault::Status(500), Fault::RateLimit(1), Fault::Reset, Fault::AcceptThenCut, Fault::AcceptThenFail];
+    site.dial.next(path, faults);
+    let until = tokio::time::Instant::now() + Duration::from_secs(45);
+    let mut failed = 0;
+    loop {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        match site.connections.token(&id("typeform")).await {
+            Ok(access) if site.asked(TOKEN) >= 4 => {
+                let scopes = site.tools.authority.scopes_of("typeform", access.token.expose_secret());
+                assert!(scopes.is_some());
+                break;
+            }
+            Ok(_) => {}
+            Err(error) => {
+                assert!(!error.needs_somebody(), "{error}");
+                failed += 1;
+            }
+        }
+        assert!(tokio::time::Instant::now() < until, "it does not recover; {failed} failures");
+    }
+    assert_eq!(site.connections.get(&id("typeform")).await.expect("it is there").state, State::Active);
+    site.end().await;
+}
+
+#[tokio::test]
+async fn a_grant_that_is_refused_is_said_once_and_connecting_again_mends_it() {
+    let site = start().await;
+    site.tools.authority.behave("typeform", short(Rotation::AtOnce));
+    site.connect("typeform").await;
+    site.tools.authority.throw_out("typeform");
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let lost = site.connections.token(&id("typeform")).await;
+    assert!(matches!(&lost, Err(Error::NeedsReconnect { .. })), "{:?}", lost.err());
+    let text = lost.err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(text.contains("formgate connect typeform --name typeform"), "{text}");
+    let asked = site.asked(TOKEN);
+    for _ in 0..5 {
+        assert!(site.connections.token(&id("typeform")).await.is_err_and(|error| error.needs_somebody()));
+    }
+    assert_eq!(site.asked(TOKEN), asked, "the tool is left alone");
+    let state = site.connections.get(&id("typeform")).await.expect("it is there").state;
+    assert!(matches!(state, State::NeedsReconnect { .. }), "{state:?}");
+    site.tools.authority.behave("typeform", Behaviour { access_life: None, ..short(Rotation::AtOnce) });
+    site.connect("typeform").await;
+    assert_eq!(site.connections.list().await.expect("a list").len(), 1);
+    site.connections.token(&id("typeform")).await.expect("a token");
+    site.end().await;
+}
+
+#[tokio::test]
+async fn what_is_removed_is_given_back_where_the_tool_can() {
+    let site = start().await;
+    site.connect("hubspot").await;
+    site.connect("typeform").await;
+    assert!(site.connections.remove(&id("hubspot"), "test").await.expect("it is removed"));
+    assert_eq!(site.asked("POST /hubspot/oauth/2026-03/token/revoke"), 2, "the refresh and the access token");
+    assert!(!site.connections.remove(&id("typeform"), "test").await.expect("Typeform cannot be told"));
+    assert!(matches!(site.connections.token(&id("hubspot")).await, Err(Error::Unknown(_))));
+    assert!(site.connections.list().await.expect("a list").is_empty());
+    site.end().await;
+}
