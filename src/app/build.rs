@@ -21,7 +21,9 @@ use crate::flow::compile::{Mode, Settings};
 use crate::flow::handler::Handler;
 use crate::flow::limits::Version;
 use crate::flow::plan::{DataApi, Entry};
-use crate::outbox::{Clock, Destination, DestinationId, Outbox, Pace, Rate, RetryPolicy, SystemClock};
+use crate::outbox::{
+    Clock, Destination, DestinationId, Outbox, Pace, Rate, Repeat, RetryPolicy, SystemClock,
+};
 use crate::server::Tls;
 use crate::store::{self, Store};
 use crate::telemetry::Metrics;
@@ -106,6 +108,11 @@ pub(super) async fn build(config: &Config) -> Result<Built, Error> {
                 config::TokenSignature::Off => TokenSignature::Off,
                 config::TokenSignature::IfPresent => TokenSignature::IfPresent,
                 config::TokenSignature::Required => TokenSignature::Required,
+            },
+            repeat: match flow.repeat {
+                config::Repeat::Append => Repeat::Append,
+                config::Repeat::Once => Repeat::Once,
+                config::Repeat::Replace => Repeat::Replace,
             },
             destinations: flow
                 .deliver_to

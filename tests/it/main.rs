@@ -27,6 +27,7 @@ mod pace;
 mod player;
 mod properties;
 mod readme;
+mod repeat;
 mod replay;
 mod sandbox;
 mod schemas;

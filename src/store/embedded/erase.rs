@@ -32,9 +32,12 @@ impl<'c> Eraser<'c> {
             delete_deliveries: connection.prepare("DELETE FROM delivery WHERE submission = ?1")?,
             delete_traces: connection
                 .prepare("DELETE FROM record WHERE tbl = ?1 AND key >= ?2 AND key < ?3")?,
-            // An empty submission is one that was: accepting it again finds it.
-            bury: connection
-                .prepare("UPDATE record SET value = x'', expires_at_ms = ?3 WHERE tbl = ?1 AND key = ?2")?,
+            // An empty submission is one that was: accepting it again finds it. It is a new writing of the record, so that
+            // nobody who read it before writes it back.
+            bury: connection.prepare(
+                "INSERT OR REPLACE INTO record (tbl, key, value, expires_at_ms)
+                 SELECT tbl, key, x'', ?3 FROM record WHERE tbl = ?1 AND key = ?2",
+            )?,
         })
     }
 
