@@ -114,6 +114,8 @@ fn submission() -> Submission {
         variables: BTreeMap::new(),
         test: false,
         linked_to: None,
+        replaces: None,
+        replaced_by: None,
         walk: None,
         ending: None,
         answers: (0..8).map(answer).collect(),

@@ -12,7 +12,7 @@ use formgate::endpoint::{Endpoint, Flow, Flows, TokenPolicy, TokenSignature};
 use formgate::flow::compile::{Settings, compile};
 use formgate::flow::handler::Handler;
 use formgate::form::Form;
-use formgate::outbox::{DestinationId, Outbox, SystemClock};
+use formgate::outbox::{DestinationId, Outbox, Repeat, SystemClock};
 use formgate::player::document::Document;
 use formgate::player::envelope::{EndpointKey, Envelope, hub_signature};
 use formgate::player::strategy::{Strategy as _, Truthful};
@@ -107,6 +107,7 @@ impl Gate {
             app_secrets: Arc::clone(&secrets),
             tokens: TokenPolicy::Any,
             token_signature: TokenSignature::IfPresent,
+            repeat: Repeat::Append,
             destinations: vec![DestinationId::new("crm").expect("an id")],
             versions: vec![Arc::new(Gate::handler())],
             metrics: metrics.flow(&flow_id(number)),

@@ -21,7 +21,7 @@ use crate::flow::compile::{Mode, Settings};
 use crate::flow::handler::Handler;
 use crate::flow::limits::Version;
 use crate::flow::plan::{DataApi, Entry};
-use crate::outbox::{Clock, Destination, DestinationId, Outbox, Pace, Rate, RetryPolicy};
+use crate::outbox::{Clock, Destination, DestinationId, Outbox, Pace, Rate, Repeat, RetryPolicy};
 use crate::server::Tls;
 use crate::store::{self, Store, Tasks};
 use crate::telemetry::Metrics;
@@ -112,6 +112,11 @@ pub(super) async fn build(config: &Config, patience: store::Pace) -> Result<Buil
                 config::TokenSignature::Off => TokenSignature::Off,
                 config::TokenSignature::IfPresent => TokenSignature::IfPresent,
                 config::TokenSignature::Required => TokenSignature::Required,
+            },
+            repeat: match flow.repeat {
+                config::Repeat::Append => Repeat::Append,
+                config::Repeat::Once => Repeat::Once,
+                config::Repeat::Replace => Repeat::Replace,
             },
             destinations: flow
                 .deliver_to

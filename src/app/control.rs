@@ -101,6 +101,13 @@ pub enum Command {
     },
     /// The public keys of every number.
     ListKeys,
+    /// Makes a flow token open nothing any more.
+    RevokeToken {
+        /// The flow it was made for.
+        flow: String,
+        /// The token as it was printed.
+        token: String,
+    },
     /// Makes a new kept key for a number.
     RotateKey {
         /// Which one.
@@ -451,6 +458,7 @@ impl Control {
                     }
                 }
             }
+            Command::RevokeToken { flow, token } => self.revoke(&flow, &token, tell).await?,
             Command::RotateKey { number } => self.rotate(&number, tell).await?,
             Command::Keep(command) => self.keep(command, tell).await?,
             Command::Access(command) => self.access(command, tell).await?,

@@ -127,7 +127,7 @@ pub fn run() -> ExitCode {
         Command::Demo(args) => block_on(demo::run(args)),
         Command::Serve(args) => block_on(serve::run(args)),
         Command::Keys(args) => block_on(keys::run(args)),
-        Command::Token(args) => token::run(&args),
+        Command::Token(args) => block_on(token::run(args)),
         Command::Play(args) => block_on(play::run(args)),
         Command::Submissions(args) => block_on(submissions::run(args)),
         Command::Destinations(args) => block_on(destinations::run(args)),

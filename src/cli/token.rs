@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{ConfigFile, Error};
+use super::{ConfigFile, Error, control};
+use crate::app::control::Command as Control;
 use crate::app::master_keys;
 use crate::crypto::Sealer;
 use crate::endpoint::token::Token;
@@ -25,6 +26,9 @@ pub(super) struct Args {
     /// A value of a hidden field, as name=value; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     hidden: Vec<String>,
+    /// Make this token of the flow open nothing any more, instead of making one
+    #[arg(long, value_name = "TOKEN", conflicts_with_all = ["contact", "campaign", "hidden"])]
+    revoke: Option<String>,
     #[command(flatten)]
     file: ConfigFile,
 }
@@ -59,7 +63,7 @@ impl std::str::FromStr for DurationArg {
     }
 }
 
-pub(super) fn run(args: &Args) -> Result<ExitCode, Error> {
+pub(super) async fn run(args: Args) -> Result<ExitCode, Error> {
     let config = args.file.load()?;
     if !config.flows.iter().any(|flow| flow.id.as_str() == args.flow) {
         let known: Vec<&str> = config.flows.iter().map(|flow| flow.id.as_str()).collect();
@@ -68,6 +72,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Error> {
             args.flow,
             known.join(", ")
         )));
+    }
+    if let Some(token) = args.revoke {
+        return control(&config, Control::RevokeToken { flow: args.flow, token }, None).await;
     }
     let hidden = args.hidden.iter().map(|pair| {
         let (name, value) =

@@ -37,7 +37,7 @@ pub use files::Files;
 pub use id::{DestinationId, FlowId, InvalidId, NumberId, WorkspaceId};
 pub use process::{Backup, Limits, Log, Meta, Server, Tls};
 pub use resource::{
-    AppSecret, DataApi, Definition, Entry, Flow, Mode, Number, Take, TokenSignature, Tokens, Tool,
+    AppSecret, DataApi, Definition, Entry, Flow, Mode, Number, Repeat, Take, TokenSignature, Tokens, Tool,
 };
 pub use secret::MasterKey;
 pub use store::{Redis, Store, Topology};

@@ -148,6 +148,17 @@ pub enum Definition {
         form: String,
     },
 }
+words!(
+    /// What becomes of an answer of somebody who has answered before.
+    Repeat {
+        /// It is one more.
+        Append = "append",
+        /// It is refused.
+        Once = "once",
+        /// It takes the place of the earlier one.
+        Replace = "replace",
+    }
+);
 
 /// `[[flow]]`: a form that is served as a flow.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,6 +183,8 @@ pub struct Flow {
     pub locale: Option<String>,
     /// Which flow tokens are accepted.
     pub tokens: Tokens,
+    /// What becomes of an answer of somebody who has answered before.
+    pub repeat: Repeat,
     /// How long a submission is kept after its deliveries ended; 0 deletes it when it is delivered.
     pub retention_days: u32,
     /// Where the first screen comes from.
@@ -320,6 +333,7 @@ pub(super) fn flow(section: &Section<'_>) -> Option<Flow> {
         if code { Ok(text.to_owned()) } else { Err("is not an ISO 3166 code".to_owned()) }
     });
     let tokens = default(section, "tokens", Tokens::WORDS, Tokens::Any);
+    let repeat = default(section, "repeat", Repeat::WORDS, Repeat::Append);
     let retention_days = section.integer("retention_days", 0..=3650).unwrap_or(30);
     if retention_days == 0 && deliver_to.is_empty() {
         let fix = "Name a destination in deliver_to, or keep submissions for at least a day";
@@ -351,6 +365,7 @@ pub(super) fn flow(section: &Section<'_>) -> Option<Flow> {
         deliver_to,
         locale,
         tokens,
+        repeat,
         retention_days: u32::try_from(retention_days).ok()?,
         entry,
         data_api,

@@ -8,13 +8,13 @@ use serde_json::{Map, Value, json};
 use super::request::Exchange;
 use super::state::Place;
 use super::token::{self, Token};
-use super::{Flow, Parts, TokenPolicy, TokenSignature, check, status, submission};
+use super::{Flow, Parts, TokenPolicy, TokenSignature, check, repeat, status, submission};
 use crate::crypto::{FlowTokenSignature, Opened, ReplySealer};
 use crate::flow::handler::{Closing, Completed, Handler, Session, Show, Turn};
 use crate::flow::plan::{Content, ENTRY, INIT_VALUES, STATE, VERSION};
 use crate::flow::words::Words;
 use crate::form::Form;
-use crate::outbox::AcceptError;
+use crate::outbox::{AcceptError, Denial};
 use crate::server::{Response, StatusCode};
 use crate::telemetry::{Action, field};
 
@@ -78,7 +78,13 @@ pub(super) async fn answer(parts: &Parts, flow: &Flow, opened: Opened) -> Answer
             );
             Outcome::Reply(ok(&exchange, json!({"data": {"acknowledged": true}})))
         }
-        _ => Turner { parts, flow, exchange: &exchange, envelope: &envelope }.turn(),
+        _ => {
+            let turner = Turner { parts, flow, exchange: &exchange, envelope: &envelope };
+            match turner.may_open().await {
+                Ok(()) => turner.turn(),
+                Err(refusal) => turner.refused(flow.newest(), refusal),
+            }
+        }
     };
     match outcome {
         Outcome::Reply(reply) => {
@@ -106,11 +112,17 @@ async fn close_walk(
     let Close { completed, handler, token, body } = close;
     let submission =
         submission::build(parts, flow, &handler, &completed, &exchange.flow_token, token.as_ref());
+    let rule = repeat::answering(flow, token.as_ref());
+    if let Err(refusal) = parts.outbox.may_close(rule, &submission).await {
+        return sealed(action, refused(handler.form(), refusal), sealer);
+    }
     let reply = sealer.seal(body.to_string().as_bytes()).into_bytes();
     let (outbox, destinations, envelope) = (parts.outbox.clone(), flow.destinations.clone(), *envelope);
     // A task of its own: a phone that hangs up does not keep its answers from being stored.
     let storing =
-        tokio::spawn(async move { outbox.accept(&submission, &destinations, &envelope, reply).await });
+        tokio::spawn(
+            async move { outbox.accept_under(rule, &submission, &destinations, &envelope, reply).await },
+        );
     match storing.await {
         Ok(Ok(accepted)) => {
             if accepted.repeated {
@@ -124,6 +136,8 @@ async fn close_walk(
             // The reply may be stored by now, so nothing else may be sealed for this envelope: the status speaks.
             let reason = match failed {
                 Ok(Err(AcceptError::Busy)) => "busy",
+                // Another answer of this person came between; the repeat of this one is told so.
+                Ok(Err(AcceptError::Refused(_))) => "repeated",
                 _ => "unavailable",
             };
             tracing::error!(
@@ -139,6 +153,11 @@ async fn close_walk(
 fn sealed(action: Action, reply: Reply, sealer: ReplySealer) -> Answer {
     let body = sealer.seal(reply.body.to_string().as_bytes());
     Answer { action, status: reply.status, body: body.into() }
+}
+
+/// 427 with the reason in the flow's language (WhatsApp Flows reference, 1.10).
+fn refused(form: &Form, refusal: Denial) -> Reply {
+    Reply { status: status(427), body: json!({"error_msg": repeat::words(refusal, &form.locale)}) }
 }
 
 fn ok(exchange: &Exchange, mut body: Value) -> Reply {
@@ -172,6 +191,23 @@ impl Turner<'_> {
             Action::Back => self.back(token.as_ref(), newest),
             // An action that is not known yet opens the flow anew, like INIT.
             _ => self.open(token.as_ref(), newest),
+        }
+    }
+
+    /// Whether the person may open the flow, as far as the token names one.
+    async fn may_open(&self) -> Result<(), Denial> {
+        if matches!(self.exchange.action, Action::DataExchange | Action::Back) {
+            return Ok(());
+        }
+        let now_s = u64::try_from(self.parts.clock.now_ms() / 1_000).unwrap_or(0);
+        let text = self.exchange.flow_token.as_str();
+        repeat::may_open(&self.parts.outbox, &self.parts.sealer, self.flow, text, now_s).await
+    }
+
+    fn refused(&self, handler: Option<&Arc<Handler>>, refusal: Denial) -> Outcome {
+        match handler {
+            Some(handler) => Outcome::Reply(refused(handler.form(), refusal)),
+            None => self.expired(None),
         }
     }
 

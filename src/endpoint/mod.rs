@@ -10,6 +10,7 @@
 mod check;
 mod exchange;
 mod registry;
+mod repeat;
 mod replies;
 mod request;
 mod state;
@@ -64,7 +65,7 @@ impl Endpoint {
     /// | 405 | not a POST |
     /// | 415 | a content type that is not JSON |
     /// | 421 | no key opens it |
-    /// | 427 | the token or the state is no longer valid; the message is encrypted |
+    /// | 427 | the token or the state is no longer valid, or this person has answered; the message is encrypted |
     /// | 432 | the signature is not of this app |
     /// | 503 | the submission could not be stored now; a repeat is safe |
     pub async fn exchange(&self, flow_id: &str, request: &Request) -> Response {

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::crypto::{AppSecrets, KeyRing};
 use crate::flow::handler::Handler;
-use crate::outbox::DestinationId;
+use crate::outbox::{DestinationId, Repeat};
 use crate::telemetry::FlowMetrics;
 
 /// Which flow tokens open the flow.
@@ -43,6 +43,8 @@ pub struct Flow {
     pub tokens: TokenPolicy,
     /// Whether Meta's signature of the token is asked for.
     pub token_signature: TokenSignature,
+    /// What becomes of an answer of somebody who has answered before.
+    pub repeat: Repeat,
     /// Where submissions go.
     pub destinations: Vec<DestinationId>,
     /// Its live versions, newest first; never empty.

@@ -3,11 +3,11 @@
 use serde_json::{Value as Json, json};
 
 use super::token::Token;
-use super::{Flow, Parts};
+use super::{Flow, Parts, repeat};
 use crate::flow::handler::{Completed, Handler};
 use crate::flow::words::Words;
 use crate::form::{Kind, Question, Value};
-use crate::outbox::{Answer, Contact, Form, Submission, SubmissionId};
+use crate::outbox::{Answer, Form, Submission, SubmissionId};
 
 /// The submission of a completed walk.
 pub(super) fn build(
@@ -20,7 +20,6 @@ pub(super) fn build(
 ) -> Submission {
     let form = handler.form();
     let words = Words::of(&form.locale);
-    let contact = token.filter(|token| token.phone.is_some() || token.user_id.is_some());
     let campaign = token.and_then(|token| token.campaign.clone());
     Submission {
         id: SubmissionId::new(completed.id),
@@ -28,7 +27,7 @@ pub(super) fn build(
         flow_version: handler.plan().version,
         form: Form { tool: form.tool.clone(), id: form.id.clone(), title: form.title.clone() },
         flow_token: flow_token.to_owned(),
-        contact: contact.map(|token| Contact { phone: token.phone.clone(), user_id: token.user_id.clone() }),
+        contact: token.and_then(repeat::contact),
         started_at_ms: completed.started_at_ms,
         completed_at_ms: parts.clock.now_ms(),
         locale: form.locale.clone(),
@@ -37,6 +36,8 @@ pub(super) fn build(
         variables: completed.variables.iter().map(|(name, value)| (name.clone(), value.to_json())).collect(),
         test: flow.test,
         linked_to: None,
+        replaces: None,
+        replaced_by: None,
         walk: Some(completed.walk),
         ending: completed.ending.and_then(|index| form.endings.get(index)).map(|ending| ending.key.clone()),
         answers: completed

@@ -53,6 +53,8 @@ pub struct Words {
     pub sent: &'static str,
     /// Told with status 427.
     pub expired: &'static str,
+    /// Told with status 427 to whoever may answer once and has.
+    pub answered: &'static str,
     /// Told when the submission could not be stored.
     pub try_again: &'static str,
 }
@@ -93,6 +95,7 @@ pub const LANGUAGES: [Words; 6] = [
         thanks: "Thank you",
         sent: "Your answers have been sent.",
         expired: "This form has expired. Please ask for a new link.",
+        answered: "You have already answered this form. Thank you.",
         try_again: "Your answers could not be saved yet. Please try again in a moment.",
     },
     Words {
@@ -121,6 +124,7 @@ pub const LANGUAGES: [Words; 6] = [
         thanks: "Grazie",
         sent: "Le tue risposte sono state inviate.",
         expired: "Questo modulo è scaduto. Chiedi un nuovo link.",
+        answered: "Hai già compilato questo modulo. Grazie.",
         try_again: "Non è stato ancora possibile salvare le risposte. Riprova tra poco.",
     },
     Words {
@@ -149,6 +153,7 @@ pub const LANGUAGES: [Words; 6] = [
         thanks: "Gracias",
         sent: "Tus respuestas se han enviado.",
         expired: "Este formulario ha caducado. Pide un enlace nuevo.",
+        answered: "Ya has respondido a este formulario. Gracias.",
         try_again: "Aún no se han podido guardar tus respuestas. Inténtalo de nuevo en un momento.",
     },
     Words {
@@ -177,6 +182,7 @@ pub const LANGUAGES: [Words; 6] = [
         thanks: "Obrigado",
         sent: "Suas respostas foram enviadas.",
         expired: "Este formulário expirou. Peça um novo link.",
+        answered: "Você já respondeu a este formulário. Obrigado.",
         try_again: "Ainda não foi possível salvar as respostas. Tente de novo em instantes.",
     },
     Words {
@@ -205,6 +211,7 @@ pub const LANGUAGES: [Words; 6] = [
         thanks: "Merci",
         sent: "Vos réponses ont été envoyées.",
         expired: "Ce formulaire a expiré. Demandez un nouveau lien.",
+        answered: "Vous avez déjà répondu à ce formulaire. Merci.",
         try_again: "Vos réponses n'ont pas encore pu être enregistrées. Réessayez dans un instant.",
     },
     Words {
@@ -233,6 +240,7 @@ pub const LANGUAGES: [Words; 6] = [
         thanks: "Vielen Dank",
         sent: "Ihre Antworten wurden gesendet.",
         expired: "Dieses Formular ist abgelaufen. Bitte fordern Sie einen neuen Link an.",
+        answered: "Sie haben dieses Formular bereits ausgefüllt. Vielen Dank.",
         try_again: "Ihre Antworten konnten noch nicht gespeichert werden. Bitte gleich noch einmal versuchen.",
     },
 ];

@@ -7,6 +7,7 @@
 //! Order between submissions is not promised; per destination the oldest due goes first. A destination that honours the
 //! key gets each submission once, any other at least once.
 
+mod accept;
 mod breaker;
 mod clock;
 mod destination;
@@ -16,6 +17,7 @@ mod hold;
 mod ids;
 mod person;
 mod query;
+mod repeat;
 mod replay;
 mod retention;
 mod retry;
@@ -32,9 +34,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, watch};
 
-use crate::audit;
-use crate::fault;
-use crate::store::{self, Batch, Expectation, Mac, NewDelivery, Put, Store, Table};
+use crate::store::{self, Mac, Put, Store, Table};
 
 pub use self::breaker::{BreakerPolicy, Open};
 pub use self::clock::{Clock, Sleep, SystemClock};
@@ -47,6 +47,7 @@ pub use self::hold::{DestinationView, Hold, Paused};
 pub use self::ids::{DeliveryKey, DestinationId, InvalidDestinationId, SubmissionId};
 pub use self::person::{By, ErasedPerson, InvalidPerson, Person};
 pub use self::query::{Cursor, DeliveryView, Export, Filter, InvalidCursor, Listed, Page, Shown};
+pub use self::repeat::{Answering, Denial, Repeat};
 pub use self::replay::{Replay, ReplayFilter};
 pub use self::retention::{Retention, Swept};
 pub use self::retry::{Decision, RetryPolicy};
@@ -59,10 +60,6 @@ pub use crate::store::Rate;
 
 /// How long a closing reply can be repeated.
 const REPLY_KEPT_MS: i64 = 24 * 3_600_000;
-/// How long a walk that was closed can be closed again with other answers and be linked to the first time.
-const WALK_KEPT_MS: i64 = 90 * 24 * 3_600_000;
-/// How long the deliveries of a submission with files wait before they look for them.
-const FILES_MS: i64 = 1_000;
 /// Meta waits 10 s in all; a store that needs longer than this is as good as down.
 const ACCEPT_DEADLINE: Duration = Duration::from_secs(3);
 
@@ -85,6 +82,9 @@ pub enum AcceptError {
     /// Too much is queued; nothing of this was.
     #[error("the outbox has more queued than it may hold")]
     Busy,
+    /// This person has answered before, or may not answer: nothing was stored.
+    #[error("the outbox takes no answer of this person")]
+    Refused(Denial),
     /// The store failed or did not answer in time. A repeat is safe: it is recognised if this one was stored after all.
     #[error("the outbox cannot store the submission now")]
     Unavailable,
@@ -183,125 +183,6 @@ impl Outbox {
         self
     }
 
-    /// Stores a submission with its deliveries, its audit entry and the reply to its envelope.
-    ///
-    /// The same envelope again gets the stored reply; the same submission in a new envelope gets the new reply, which is
-    /// kept too, and no new deliveries. Another submission of a walk that was closed before is stored as such, linked to
-    /// the first one. Cancel safe in one direction: once polled it may be stored although the future
-    /// was dropped, and the repeat is recognised.
-    pub async fn accept(
-        &self,
-        submission: &Submission,
-        destinations: &[DestinationId],
-        envelope: &[u8; 32],
-        reply: Vec<u8>,
-    ) -> Result<Accepted, AcceptError> {
-        let accepting = self.accept_in_time(submission, destinations, envelope, reply);
-        let accepted = tokio::time::timeout(ACCEPT_DEADLINE, accepting)
-            .await
-            .unwrap_or(Err(AcceptError::Unavailable))?;
-        if !accepted.repeated {
-            self.wake.send_replace(());
-        }
-        Ok(accepted)
-    }
-
-    async fn accept_in_time(
-        &self,
-        submission: &Submission,
-        destinations: &[DestinationId],
-        envelope: &[u8; 32],
-        reply: Vec<u8>,
-    ) -> Result<Accepted, AcceptError> {
-        let now_ms = self.clock.now_ms();
-        let id = submission.id;
-        let kept = KeptReply { submission: id, reply };
-        let mut first = self.first_batch(submission, destinations, envelope, &kept, now_ms)?;
-        if let Some(walk) = submission.walk {
-            let put = Put::new(Table::Walk, walk, id.to_bytes()).until(now_ms.saturating_add(WALK_KEPT_MS));
-            first = first.require(Table::Walk, walk, Expectation::Absent).put(put);
-        }
-        fault::point("outbox.accepting");
-        let mut stored = self.commit_first(first).await;
-        if let Err(store::Error::Conflict { index: 2, existing: Some(record) }) = &stored {
-            // The walk was closed before, with other answers.
-            let linked_to = uuid::Uuid::from_slice(&record.value).ok().map(SubmissionId::new);
-            let linked = Submission { linked_to, ..submission.clone() };
-            let batch = self.first_batch(&linked, destinations, envelope, &kept, now_ms)?;
-            stored = self.store.commit(batch).await;
-        }
-        match stored {
-            Ok(()) => {
-                fault::point("outbox.stored");
-                return Ok(Accepted { submission: id, reply: kept.reply, repeated: false });
-            }
-            Err(store::Error::Conflict { index: 0, existing: Some(record) }) => {
-                return KeptReply::repeat(&record.value).ok_or(AcceptError::Unavailable);
-            }
-            // The submission is there already, under another envelope: only the reply is new.
-            Err(store::Error::Conflict { index: 1, .. }) => {}
-            Err(error) => return Err(refusal(error)),
-        }
-        let again = Batch::at(now_ms).require(Table::Reply, *envelope, Expectation::Absent);
-        let again = kept.puts(envelope, now_ms).into_iter().fold(again, Batch::put);
-        match self.store.commit(again).await {
-            Ok(()) => Ok(Accepted { submission: id, reply: kept.reply, repeated: true }),
-            Err(store::Error::Conflict { existing: Some(record), .. }) => {
-                KeptReply::repeat(&record.value).ok_or(AcceptError::Unavailable)
-            }
-            Err(error) => Err(refusal(error)),
-        }
-    }
-
-    #[cfg(not(feature = "faults"))]
-    async fn commit_first(&self, batch: Batch) -> Result<(), store::Error> {
-        self.store.commit(batch).await
-    }
-
-    /// In one commit; or in two if the fault tests want to see that they notice.
-    #[cfg(feature = "faults")]
-    async fn commit_first(&self, mut batch: Batch) -> Result<(), store::Error> {
-        if !fault::is_on("outbox.split") {
-            return self.store.commit(batch).await;
-        }
-        let (now_ms, deliveries) = (batch.now_ms, std::mem::take(&mut batch.deliveries));
-        self.store.commit(batch).await?;
-        fault::point("outbox.half_stored");
-        self.store.commit(deliveries.into_iter().fold(Batch::at(now_ms), Batch::deliver)).await
-    }
-
-    /// Everything that a new submission writes. The first two preconditions tell repeats.
-    fn first_batch(
-        &self,
-        submission: &Submission,
-        destinations: &[DestinationId],
-        envelope: &[u8; 32],
-        kept: &KeptReply,
-        now_ms: i64,
-    ) -> Result<Batch, AcceptError> {
-        let id = submission.id;
-        let batch = Batch::at(now_ms)
-            .require(Table::Reply, *envelope, Expectation::Absent)
-            .require(Table::Submission, id.to_bytes(), Expectation::Absent)
-            .put(Put::new(Table::Submission, id.to_bytes(), self.seal_submission(submission)?))
-            .put(audit::Event::ok(now_ms, "endpoint", "submission.accepted", id).put());
-        let listed = query::timeline_put(submission, now_ms);
-        let found_by = self.person_puts(submission, &listed.key);
-        let files = self.file_puts(submission, now_ms);
-        // A moment, in which most files are there.
-        let due_at_ms = now_ms.saturating_add(if files.is_empty() { 0 } else { FILES_MS });
-        let puts = kept.puts(envelope, now_ms).into_iter().chain([listed]).chain(found_by).chain(files);
-        let batch = puts.fold(batch, Batch::put);
-        Ok(destinations.iter().fold(batch, |batch, destination| {
-            batch.deliver(NewDelivery {
-                key: DeliveryKey::of(id, destination).to_bytes(),
-                submission: id.to_bytes(),
-                destination: destination.as_str().to_owned(),
-                due_at_ms,
-            })
-        }))
-    }
-
     /// The closing reply this envelope was given in the last 24 h, if any: to be looked up before its key is opened.
     pub async fn kept_reply(&self, envelope: &[u8; 32]) -> Result<Option<Accepted>, AcceptError> {
         let reading = tokio::time::timeout(ACCEPT_DEADLINE, self.store.get(Table::Reply, envelope));
@@ -317,6 +198,19 @@ impl Outbox {
         Ok(self.seal.seal(&body_context(submission.id), &body))
     }
 
+    /// Asks a busy store again: accepting goes first, this can wait.
+    async fn patiently<'a, T>(
+        &'a self,
+        mut ask: impl FnMut() -> store::Pending<'a, T>,
+    ) -> Result<T, store::Error> {
+        loop {
+            match ask().await {
+                Err(store::Error::Busy) => tokio::time::sleep(person::PAUSE).await,
+                result => return result,
+            }
+        }
+    }
+
     /// Reads a submission as it may be told; `None` if there is none.
     async fn read_submission(&self, id: SubmissionId) -> Result<Option<Submission>, Error> {
         let mut submission = self.read_stored(id).await?;
@@ -328,7 +222,13 @@ impl Outbox {
 
     /// Reads a submission with the keys of its files; `None` if there is none.
     async fn read_stored(&self, id: SubmissionId) -> Result<Option<Submission>, Error> {
-        let Some(record) = self.store.get(Table::Submission, &id.to_bytes()).await? else { return Ok(None) };
+        match self.store.get(Table::Submission, &id.to_bytes()).await? {
+            Some(record) => self.open_submission(id, &record),
+            None => Ok(None),
+        }
+    }
+
+    fn open_submission(&self, id: SubmissionId, record: &store::Record) -> Result<Option<Submission>, Error> {
         // What is left of one that was erased: see `store::Erasure::forget_at_ms`.
         if record.value.is_empty() {
             return Ok(None);

@@ -26,7 +26,7 @@ const PAGE: u32 = 100;
 /// How long a submission that was erased is remembered by its id, so that a late repeat does not bring it back.
 const FORGET_MS: i64 = 8 * 24 * 3_600_000;
 /// How long a busy store, or a reader in the way of scrubbing, is given before it is asked again.
-const PAUSE: Duration = Duration::from_millis(200);
+pub(super) const PAUSE: Duration = Duration::from_millis(200);
 /// How often scrubbing is tried before the next sweep has to do it.
 const MAX_SCRUBS: u32 = 50;
 /// The keys of erasures among the jobs.
@@ -241,7 +241,7 @@ impl Outbox {
         found_by.chain([trace(id, Table::Timeline, listed)]).collect()
     }
 
-    fn hash(&self, person: &Person) -> Option<[u8; 32]> {
+    pub(super) fn hash(&self, person: &Person) -> Option<[u8; 32]> {
         let parts = [person.by.name().as_bytes(), person.value.as_bytes()];
         self.index.as_ref().map(|key| key.mac("person", &parts))
     }
@@ -381,6 +381,7 @@ impl Outbox {
                 let states = self.deliveries_of(id, &self.holds().await?).await?;
                 let mut next = job.clone();
                 next.count(&states);
+                let remembered = self.remembered(id).await?;
                 let now_ms = self.clock.now_ms();
                 let event =
                     audit::Event::with_outcome(now_ms, &job.actor, "submission.erased", id, "on request");
@@ -388,7 +389,7 @@ impl Outbox {
                     submission: id.to_bytes(),
                     settled: None,
                     forget_at_ms: now_ms.saturating_add(FORGET_MS),
-                    deletes: vec![(Table::Person, entry)],
+                    deletes: [vec![(Table::Person, entry)], remembered].concat(),
                     puts: vec![next.put(key), event.put()],
                 };
                 self.patiently(|| self.store.erase(erasure.clone())).await?;
@@ -398,6 +399,7 @@ impl Outbox {
                 progress(job.erased);
             }
         }
+        self.forget_answered(job.hash).await?;
         // Before the job is done: a process that dies here leaves it to the next one.
         let scrubbed = self.scrub().await?;
         fault::point("erasure.scrubbed");
@@ -440,19 +442,6 @@ impl Outbox {
             }
         }
         Ok(false)
-    }
-
-    /// Asks a busy store again: accepting goes first, this can wait.
-    pub(super) async fn patiently<'a, T>(
-        &'a self,
-        mut ask: impl FnMut() -> store::Pending<'a, T>,
-    ) -> Result<T, store::Error> {
-        loop {
-            match ask().await {
-                Err(store::Error::Busy) => tokio::time::sleep(PAUSE).await,
-                result => return result,
-            }
-        }
     }
 }
 

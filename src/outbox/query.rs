@@ -217,7 +217,14 @@ impl Outbox {
     pub async fn show(&self, id: SubmissionId) -> Result<Option<Shown>, Error> {
         let Some(submission) = self.read_submission(id).await? else { return Ok(None) };
         let holds = self.holds().await?;
-        Ok(Some(Shown { submission, deliveries: self.deliveries_of(id, &holds).await? }))
+        let mut deliveries = self.deliveries_of(id, &holds).await?;
+        if submission.replaced_by.is_some() {
+            // The worker says so of each when its turn has come; it sends none of them.
+            use DeliveryState::{Dead, Due, Parked, Superseded};
+            let open = deliveries.iter_mut().filter(|delivery| matches!(delivery.state, Due | Parked | Dead));
+            open.for_each(|delivery| delivery.state = Superseded);
+        }
+        Ok(Some(Shown { submission, deliveries }))
     }
 
     /// Which submission a delivery carries; `None` if there is no such delivery.

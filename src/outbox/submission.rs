@@ -48,6 +48,12 @@ pub struct Submission {
     /// The earlier submission of the same walk that this one corrects.
     #[serde(default)]
     pub linked_to: Option<SubmissionId>,
+    /// The earlier submission of the same person whose place this one takes.
+    #[serde(default)]
+    pub replaces: Option<SubmissionId>,
+    /// The later submission that took the place of this one. Nobody who has this one is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced_by: Option<SubmissionId>,
     /// Which walk it closed: what a later submission of the same walk is linked by. Not told to anybody.
     #[serde(skip)]
     pub walk: Option<[u8; 16]>,

@@ -9,6 +9,8 @@ use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};
 
+use super::Pending;
+
 /// How fast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
@@ -107,12 +109,18 @@ fn cell(rate: Option<Rate>) -> Option<(i64, i64)> {
 pub(in crate::store) struct Buckets(Mutex<HashMap<String, Bucket>>);
 
 impl Buckets {
-    pub(in crate::store) fn with<T>(&self, account: &str, change: impl FnOnce(&mut Bucket) -> T) -> T {
+    /// Changes the bucket of an account at once; there is nothing to wait for.
+    pub(in crate::store) fn with<'a, T: Send + 'a>(
+        &self,
+        account: &str,
+        change: impl FnOnce(&mut Bucket) -> T,
+    ) -> Pending<'a, T> {
         let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match buckets.get_mut(account) {
+        let changed = match buckets.get_mut(account) {
             Some(bucket) => change(bucket),
             None => change(buckets.entry(account.to_owned()).or_default()),
-        }
+        };
+        Box::pin(std::future::ready(Ok(changed)))
     }
 }
 

@@ -30,6 +30,7 @@ mod player;
 mod properties;
 mod readme;
 mod redis;
+mod repeat;
 mod replay;
 mod sandbox;
 mod schemas;

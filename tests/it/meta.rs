@@ -139,6 +139,8 @@ impl Hook {
             variables: Default::default(),
             test: false,
             linked_to: None,
+            replaces: None,
+            replaced_by: None,
             walk: None,
             ending: None,
             answers: vec![],

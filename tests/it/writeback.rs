@@ -77,6 +77,8 @@ fn submission(answers: Vec<Answer>) -> Submission {
         variables: [("score".to_owned(), json!(7))].into(),
         test: false,
         linked_to: None,
+        replaces: None,
+        replaced_by: None,
         walk: None,
         ending: None,
         answers,

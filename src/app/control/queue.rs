@@ -1,10 +1,11 @@
-//! What an operator does to queues: look at destinations, pause and resume them, replay what was given up.
+//! What an operator does to queues: look at destinations, pause and resume them, replay what was given up, revoke tokens.
 
 use std::collections::BTreeSet;
 
 use tokio::sync::mpsc;
 
 use super::{Control, Told, gone, say};
+use crate::endpoint::token::Token;
 use crate::outbox::{
     Clock as _, DestinationId, DestinationView, Replay, ReplayFilter, SubmissionId, SystemClock,
 };
@@ -49,6 +50,23 @@ impl Control {
         say(tell, if resumed { format!("{id} is sent to again") } else { format!("{id} is not held") })
             .await?;
         if resumed { self.remark_if_not_running(tell).await } else { Ok(()) }
+    }
+
+    /// Revokes a token of ours; one of another flow or installation would be revoked for nothing.
+    pub(super) async fn revoke(
+        &self,
+        flow: &str,
+        token: &str,
+        tell: &mpsc::Sender<Told>,
+    ) -> Result<(), String> {
+        let now_ms = SystemClock::new().now_ms();
+        let now_s = u64::try_from(now_ms / 1_000).unwrap_or(0);
+        let opened = Token::open(&self.sealer, flow, token, now_s).map_err(|error| error.to_string())?;
+        let until_ms = opened.expires_at_s.and_then(|at_s| i64::try_from(at_s).ok()?.checked_mul(1_000));
+        let revoked = self.outbox.revoke_token(token, until_ms, "cli").await;
+        let revoked = revoked.map_err(|error| error.to_string())?;
+        let line = if revoked { "the token opens nothing any more" } else { "the token was revoked before" };
+        say(tell, line.to_owned()).await
     }
 
     /// A misspelt id must not look as if something was done.

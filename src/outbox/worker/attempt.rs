@@ -142,6 +142,9 @@ impl DestinationLane {
             Err(Error::Unreadable { .. }) => return Some(Ended::Poison),
             Err(Error::Store(_)) => return Some(Ended::Abandoned { wait_ms: UNREAD_PAUSE_MS }),
         };
+        if submission.replaced_by.is_some() {
+            return Some(Ended::Superseded);
+        }
         match self.outbox.wait_for_files_ms(&submission).await {
             Ok(None) => {}
             Ok(Some(wait_ms)) => return Some(Ended::Unready { wait_ms }),
@@ -203,6 +206,10 @@ impl DestinationLane {
             }
             Ended::Outcome(Outcome { verdict: Verdict::Hold { .. }, .. }) => {
                 let verdict = store::Verdict::Release { due_at_ms: now_ms };
+                return Settlement { verdict, history: history.to_bytes(), puts: vec![] };
+            }
+            Ended::Superseded => {
+                let verdict = store::Verdict::Superseded { at_ms: now_ms };
                 return Settlement { verdict, history: history.to_bytes(), puts: vec![] };
             }
             Ended::Abandoned { wait_ms } | Ended::Unready { wait_ms } => {
@@ -282,6 +289,8 @@ enum Ended {
     Crash,
     /// It must not be attempted.
     Poison,
+    /// Its submission was replaced by a later one before it was sent.
+    Superseded,
     /// The process ends, or the submission could not be read just now: that attempt does not count.
     Abandoned {
         wait_ms: i64,
@@ -298,6 +307,7 @@ impl Ended {
             Self::Outcome(outcome) => (outcome.class, outcome.status),
             Self::Crash => ("panic", None),
             Self::Poison => ("quarantined", None),
+            Self::Superseded => ("superseded", None),
             Self::Abandoned { .. } => ("abandoned", None),
             Self::Unready { .. } => ("unready", None),
         }

@@ -37,10 +37,12 @@ impl<'c> Eraser<'c> {
             delete_deliveries: connection.prepare("DELETE FROM delivery WHERE submission = ?1")?,
             delete_traces: connection
                 .prepare("DELETE FROM record WHERE tbl = ?1 AND key >= ?2 AND key < ?3")?,
-            // An empty submission is one that was: accepting it again finds it.
+            // An empty submission is one that was: accepting it again finds it. It is a new writing of the record, so that
+            // nobody who read it before writes it back.
             bury: connection.prepare(
-                "UPDATE record SET value = x'', expires_at_ms = ?3, shared = coalesce(?4, shared),
-                 pending = coalesce(?5, pending) WHERE tbl = ?1 AND key = ?2",
+                "INSERT OR REPLACE INTO record (tbl, key, value, expires_at_ms, shared, pending)
+                 SELECT tbl, key, x'', ?3, coalesce(?4, shared), coalesce(?5, pending) FROM record
+                 WHERE tbl = ?1 AND key = ?2",
             )?,
             keys: connection.prepare("SELECT key FROM delivery WHERE submission = ?1")?,
             tombstone: connection.prepare(TOMBSTONE)?,

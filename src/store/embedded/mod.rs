@@ -230,13 +230,11 @@ impl Backend for Embedded {
         wanted: u32,
         now_ms: i64,
     ) -> Pending<'a, Tokens> {
-        let tokens = self.buckets.with(account, |bucket| bucket.take(rate, wanted, now_ms));
-        Box::pin(std::future::ready(Ok(tokens)))
+        self.buckets.with(account, |bucket| bucket.take(rate, wanted, now_ms))
     }
 
     fn give_tokens_back<'a>(&'a self, account: &'a str, rate: Option<Rate>, unused: u32) -> Pending<'a, ()> {
-        self.buckets.with(account, |bucket| bucket.give_back(rate, unused));
-        Box::pin(std::future::ready(Ok(())))
+        self.buckets.with(account, |bucket| bucket.give_back(rate, unused))
     }
 
     fn slow_down<'a>(
@@ -246,8 +244,7 @@ impl Backend for Embedded {
         until_ms: i64,
         now_ms: i64,
     ) -> Pending<'a, ()> {
-        self.buckets.with(account, |bucket| bucket.slow_down(rate, until_ms, now_ms));
-        Box::pin(std::future::ready(Ok(())))
+        self.buckets.with(account, |bucket| bucket.slow_down(rate, until_ms, now_ms))
     }
 
     fn renew(&self, key: [u8; 16], lease: u64, until_ms: i64) -> Pending<'_, ()> {

@@ -221,6 +221,8 @@ fn submission(number: u128) -> Submission {
         variables: Default::default(),
         test: false,
         linked_to: None,
+        replaces: None,
+        replaced_by: None,
         walk: None,
         ending: None,
         answers: vec![],

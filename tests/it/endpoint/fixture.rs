@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use formgate::crypto::{
-    AppSecret, AppSecrets, KeyRing, MasterKey, MasterKeys, PrivateKey, Purpose, Sealer, Vault,
+    AppSecret, AppSecrets, KeyRing, MacKey, MasterKey, MasterKeys, PrivateKey, Purpose, Sealer, Vault,
 };
 use formgate::endpoint::{Endpoint, Flow, Flows, TokenPolicy, TokenSignature};
 use formgate::flow::compile::{Compiled, Settings, compile};
 use formgate::flow::handler::Handler;
 use formgate::form::Form;
-use formgate::outbox::{DestinationId, Filter, Outbox, Submission, SystemClock};
+use formgate::outbox::{DestinationId, Filter, Outbox, Repeat, Submission, SystemClock};
 use formgate::player::document::Document;
 use formgate::player::transport::HttpTransport;
 use formgate::player::{Options, Player};
@@ -40,6 +40,7 @@ pub struct Setup {
     pub keys: Vec<PrivateKey>,
     pub tokens: TokenPolicy,
     pub token_signature: TokenSignature,
+    pub repeat: Repeat,
 }
 
 impl Setup {
@@ -51,6 +52,7 @@ impl Setup {
             keys: vec![key(0)],
             tokens: TokenPolicy::Any,
             token_signature: TokenSignature::IfPresent,
+            repeat: Repeat::Append,
         }
     }
 
@@ -60,7 +62,8 @@ impl Setup {
         let sealer = Sealer::new(&MasterKeys::new(MasterKey::generate(), Vec::new()));
         let clock = Arc::new(SystemClock::new());
         let vault = Vault::new(sealer.clone(), Purpose::StoredBody);
-        let outbox = Outbox::new(store, Arc::new(vault), clock.clone());
+        let index = MacKey::from_bytes(&[7; 32]).expect("32 bytes");
+        let outbox = Outbox::new(store.clone(), Arc::new(vault), clock.clone()).indexed(Arc::new(index));
         let metrics = Metrics::new();
         let secret = AppSecret::new(SecretString::from(SECRET), None).expect("a secret");
         let document = self.versions.first().expect("a version").document.clone();
@@ -72,6 +75,7 @@ impl Setup {
             app_secrets: Arc::new(AppSecrets::new(vec![secret]).expect("secrets")),
             tokens: self.tokens,
             token_signature: self.token_signature,
+            repeat: self.repeat,
             destinations: vec![DestinationId::new("crm").expect("an id")],
             versions: self.versions.into_iter().map(|version| Arc::new(Handler::new(version.plan))).collect(),
             metrics: metrics.flow("contact"),
@@ -92,7 +96,17 @@ impl Setup {
         let address = format!("http://{}/flows/contact", server.local_addr());
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(server.run(stopped, Duration::from_secs(1)));
-        Gate { address, document, public_pem, outbox, sealer, metrics, _directory: directory, _stop: stop }
+        Gate {
+            address,
+            document,
+            public_pem,
+            store,
+            outbox,
+            sealer,
+            metrics,
+            _directory: directory,
+            _stop: stop,
+        }
     }
 }
 
@@ -101,6 +115,7 @@ pub struct Gate {
     pub address: String,
     pub document: Value,
     pub public_pem: String,
+    pub store: Store,
     pub outbox: Outbox,
     pub sealer: Sealer,
     pub metrics: Metrics,

@@ -115,6 +115,8 @@ impl Running {
             variables: Default::default(),
             test: false,
             linked_to: None,
+            replaces: None,
+            replaced_by: None,
             walk: None,
             ending: None,
             answers: vec![answer],

@@ -87,6 +87,8 @@ fn submission(answers: &[(&str, Value)]) -> Submission {
         variables: Default::default(),
         test: false,
         linked_to: None,
+        replaces: None,
+        replaced_by: None,
         walk: None,
         ending: None,
         answers: answers.collect(),

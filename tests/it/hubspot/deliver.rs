@@ -25,6 +25,7 @@ use uuid::Uuid;
 
 use super::{WINE, read, wine};
 use crate::endpoint::fixture::Setup;
+use crate::outbox::fixture::{self, SubmissionExt as _};
 
 const PORTAL: &str = "25505644";
 const TOKEN: &str = "pat-eu1-1234";
@@ -91,17 +92,11 @@ fn submission() -> Submission {
         flow_version: 1,
         form: Form { tool: "hubspot".to_owned(), id: GUID.to_owned(), title: "Wine tasting".to_owned() },
         flow_token: "unused".to_owned(),
-        contact: None,
         started_at_ms: now_ms() - 30_000,
         completed_at_ms: now_ms(),
         locale: "pt-BR".to_owned(),
         source: BTreeMap::from([("campaign".to_owned(), "spring & summer".to_owned())]),
         hidden: BTreeMap::from([("0-1/utm_source".to_owned(), "qr".to_owned())]),
-        variables: BTreeMap::new(),
-        test: false,
-        linked_to: None,
-        walk: None,
-        ending: None,
         answers: vec![
             answer("0-1/firstname", json!("Ada")),
             answer("0-1/email", json!("ada@example.org")),
@@ -113,6 +108,7 @@ fn submission() -> Submission {
             answer("consent/communication/12", json!(true)),
             answer("consent/process", json!(true)),
         ],
+        ..fixture::submission(0).anonymous()
     }
 }
 

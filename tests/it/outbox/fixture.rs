@@ -286,7 +286,7 @@ pub trait SubmissionExt {
 impl SubmissionExt for Submission {
     /// As little as a submission can hold.
     fn anonymous(mut self) -> Self {
-        (self.contact, self.linked_to, self.ending) = (None, None, None);
+        (self.contact, self.linked_to, self.replaces, self.ending) = (None, None, None, None);
         self.source.clear();
         self.hidden.clear();
         self.variables.clear();
@@ -323,6 +323,8 @@ pub fn submission(number: u8) -> Submission {
         variables: BTreeMap::from([(text("score"), json!(7))]),
         test: false,
         linked_to: Some(SubmissionId::new(Uuid::new_v8([255; 16]))),
+        replaces: Some(SubmissionId::new(Uuid::new_v8([254; 16]))),
+        replaced_by: None,
         walk: None,
         ending: Some(text("default")),
         answers: vec![

@@ -1,0 +1,259 @@
+//! A person who answers a flow again: what the flow's owner wants of that, and who counts as the same person.
+//!
+//! Invariant: it is decided by preconditions of the closing commit, so two answers at the same moment, on whatever nodes,
+//! are never both the only one. What is read before the commit only finds the words for the refusal.
+//!
+//! The same person is whoever has the same contact or the same token of ours, and whoever ends the same walk again. What is
+//! remembered is a keyed hash, for thirteen months, also when the submission is deleted earlier; an erasure takes it away.
+
+use std::time::Duration;
+
+use super::accept::walk_until_ms;
+use super::ids::SubmissionId;
+use super::person::{By, Person};
+use super::submission::{Contact, Submission};
+use super::{AcceptError, Error, Outbox, refusal};
+use crate::audit;
+use crate::store::{self, Batch, Expectation, Put, Record, Scan, Table};
+
+/// How long it is remembered who has answered.
+const REMEMBERED_MS: i64 = 396 * 24 * 3_600_000;
+/// How long the refusal's words may be looked for before the commit decides alone.
+const CLOSING_PATIENCE: Duration = Duration::from_millis(250);
+/// The same when a flow is opened (design decision 1).
+const OPENING_PATIENCE: Duration = Duration::from_millis(50);
+/// Flows of which one person's answers are forgotten at one time.
+const PAGE: u32 = 100;
+
+/// What becomes of an answer of somebody who has answered before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Repeat {
+    /// It is one more.
+    #[default]
+    Append,
+    /// It is refused.
+    Once,
+    /// It takes the place of the earlier one, which is not sent any more where it was not sent yet.
+    Replace,
+}
+
+/// Under which rule somebody answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Answering {
+    /// The flow's rule.
+    pub repeat: Repeat,
+    /// The flow token is one that Formgate sealed, so it is one person's and can be revoked.
+    pub own_token: bool,
+}
+
+/// Why a person may not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denial {
+    /// They have, and once is enough.
+    Answered,
+    /// Their token was revoked.
+    Revoked,
+}
+
+/// What is known of a person's earlier answers, and what must still stand when the new one is committed.
+pub(super) struct Earlier {
+    asked: Vec<(Table, Vec<u8>, Expectation)>,
+    pub(super) of_walk: Option<SubmissionId>,
+    /// The earlier submissions that are replaced.
+    pub(super) replaced: Vec<SubmissionId>,
+}
+
+impl Outbox {
+    /// Whether this person may open the flow; whoever cannot be looked up in time may.
+    pub async fn may_open(
+        &self,
+        answering: Answering,
+        flow_id: &str,
+        flow_token: &str,
+        contact: Option<&Contact>,
+    ) -> Result<(), Denial> {
+        let people = people(answering, flow_token, contact);
+        let looking = self.refused(answering, flow_id, flow_token, &people, None);
+        tokio::time::timeout(OPENING_PATIENCE, looking).await.unwrap_or(Ok(())).map_err(|refused| refused.0)
+    }
+
+    /// Whether this submission would be refused as things stand; if that cannot be found out in time, its commit tells.
+    pub async fn may_close(&self, answering: Answering, submission: &Submission) -> Result<(), Denial> {
+        let people = people(answering, &submission.flow_token, submission.contact.as_ref());
+        let looking =
+            self.refused(answering, &submission.flow_id, &submission.flow_token, &people, Some(submission));
+        tokio::time::timeout(CLOSING_PATIENCE, looking).await.unwrap_or(Ok(())).map_err(|refused| refused.0)
+    }
+
+    async fn refused(
+        &self,
+        answering: Answering,
+        flow_id: &str,
+        flow_token: &str,
+        people: &[Person],
+        closing: Option<&Submission>,
+    ) -> Result<(), Refused> {
+        let now_ms = self.clock.now_ms();
+        if let Some(key) = self.revoked_key(flow_token).filter(|_| answering.own_token)
+            && self.valid(Table::Revoked, &key, now_ms).await.is_some()
+        {
+            return Err(Refused(Denial::Revoked));
+        }
+        if answering.repeat != Repeat::Once {
+            return Ok(());
+        }
+        let walk = closing.and_then(|submission| submission.walk);
+        for (table, key) in self.markers(flow_id, people, walk) {
+            let earlier = self.valid(table, &key, now_ms).await.and_then(|record| submission_of(&record));
+            // The same submission once more is a repeat of the same answer.
+            if earlier.is_some_and(|earlier| closing.is_none_or(|submission| submission.id != earlier)) {
+                return Err(Refused(Denial::Answered));
+            }
+        }
+        Ok(())
+    }
+
+    async fn valid(&self, table: Table, key: &[u8], now_ms: i64) -> Option<Record> {
+        let record = self.store.get(table, key).await.ok().flatten()?;
+        record.expires_at_ms.is_none_or(|at_ms| at_ms > now_ms).then_some(record)
+    }
+
+    /// The records by which it is known that somebody has answered: of the walk, and of the person.
+    fn markers(&self, flow_id: &str, people: &[Person], walk: Option<[u8; 16]>) -> Vec<(Table, Vec<u8>)> {
+        let walk = walk.map(|walk| (Table::Walk, walk.to_vec()));
+        let hashes = people.iter().filter_map(|person| self.hash(person));
+        let people = hashes.map(|hash| (Table::Answered, [&hash, flow_id.as_bytes()].concat()));
+        walk.into_iter().chain(people).collect()
+    }
+
+    /// Reads what the person of a submission has answered before.
+    pub(super) async fn earlier(
+        &self,
+        answering: Answering,
+        submission: &Submission,
+        now_ms: i64,
+    ) -> Result<Earlier, AcceptError> {
+        let people = people(answering, &submission.flow_token, submission.contact.as_ref());
+        let mut earlier = Earlier { asked: Vec::new(), of_walk: None, replaced: Vec::new() };
+        for (table, key) in self.markers(&submission.flow_id, &people, submission.walk) {
+            if answering.repeat == Repeat::Once {
+                earlier.asked.push((table, key, Expectation::Absent));
+                continue;
+            }
+            let record = self.store.get(table, &key).await.map_err(refusal)?;
+            let record = record.filter(|record| record.expires_at_ms.is_none_or(|at_ms| at_ms > now_ms));
+            let expect = record.as_ref().map_or(Expectation::Absent, |r| Expectation::Version(r.version));
+            let id = record.as_ref().and_then(submission_of).filter(|id| *id != submission.id);
+            if table == Table::Walk {
+                earlier.of_walk = id;
+            }
+            if let Some(id) = id.filter(|id| !earlier.replaced.contains(id)) {
+                earlier.replaced.push(id);
+            }
+            earlier.asked.push((table, key, expect));
+        }
+        Ok(earlier)
+    }
+
+    /// Adds to the commit of a submission what makes it the newest of its person.
+    pub(super) async fn after_earlier(
+        &self,
+        earlier: Earlier,
+        id: SubmissionId,
+        mut batch: Batch,
+    ) -> Result<Batch, AcceptError> {
+        let now_ms = batch.now_ms;
+        for (table, key, expect) in earlier.asked {
+            let until_ms = match table {
+                Table::Walk => walk_until_ms(now_ms),
+                _ => now_ms.saturating_add(REMEMBERED_MS),
+            };
+            let put = Put::new(table, key.clone(), id.to_bytes()).until(until_ms);
+            batch = batch.require(table, key, expect).put(put);
+        }
+        for old in earlier.replaced {
+            let Some(record) = self.store.get(Table::Submission, &old.to_bytes()).await.map_err(refusal)?
+            else {
+                continue;
+            };
+            // One that was erased, or that nobody can read, is replaced in name alone.
+            let Ok(Some(submission)) = self.open_submission(old, &record) else { continue };
+            let replaced = Submission { replaced_by: Some(id), ..submission };
+            let mut put = Put::new(Table::Submission, old.to_bytes(), self.seal_submission(&replaced)?);
+            put.expires_at_ms = record.expires_at_ms;
+            batch = batch
+                .require(Table::Submission, old.to_bytes(), Expectation::Version(record.version))
+                .put(put)
+                .put(audit::Event::ok(now_ms, "endpoint", "submission.replaced", old).put());
+        }
+        Ok(batch)
+    }
+
+    /// Makes a token of ours open nothing any more. `false` if it was revoked before.
+    pub async fn revoke_token(
+        &self,
+        flow_token: &str,
+        until_ms: Option<i64>,
+        actor: &str,
+    ) -> Result<bool, Error> {
+        let now_ms = self.clock.now_ms();
+        let Some(key) = self.revoked_key(flow_token) else { return Ok(false) };
+        let subject: String = key.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let mut put = Put::new(Table::Revoked, key.clone(), now_ms.to_be_bytes());
+        put.expires_at_ms = until_ms;
+        let batch = Batch::at(now_ms)
+            .require(Table::Revoked, key, Expectation::Absent)
+            .put(put)
+            .put(audit::Event::ok(now_ms, actor, "token.revoked", subject).put());
+        match self.store.commit(batch).await {
+            Ok(()) => Ok(true),
+            Err(store::Error::Conflict { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(super) fn revoked_key(&self, flow_token: &str) -> Option<Vec<u8>> {
+        self.index.as_ref().map(|key| key.mac("revoked", &[flow_token.as_bytes()]).to_vec())
+    }
+
+    /// The records that remember the person of a submission at its flow: they outlive it, but not its erasure.
+    pub(super) async fn remembered(&self, id: SubmissionId) -> Result<Vec<(Table, Vec<u8>)>, Error> {
+        let submission = match self.read_submission(id).await {
+            Ok(Some(submission)) => submission,
+            Ok(None) | Err(Error::Unreadable { .. }) => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        // Whether the token was ours is not known any more; a record that is not there is deleted all the same.
+        let answering = Answering { own_token: true, ..Answering::default() };
+        let people = people(answering, &submission.flow_token, submission.contact.as_ref());
+        Ok(self.markers(&submission.flow_id, &people, None))
+    }
+
+    /// Forgets at which flows a person has answered.
+    pub(super) async fn forget_answered(&self, hash: [u8; 32]) -> Result<(), Error> {
+        loop {
+            let scan = Scan { prefix: hash.to_vec(), limit: PAGE, ..Scan::default() };
+            let page = self.store.scan(Table::Answered, scan).await?;
+            if page.is_empty() {
+                return Ok(());
+            }
+            let batch = Batch::at(self.clock.now_ms());
+            let batch = page.into_iter().fold(batch, |batch, (key, _)| batch.delete(Table::Answered, key));
+            self.patiently(|| self.store.commit(batch.clone())).await?;
+        }
+    }
+}
+
+struct Refused(Denial);
+
+fn submission_of(record: &Record) -> Option<SubmissionId> {
+    uuid::Uuid::from_slice(&record.value).ok().map(SubmissionId::new)
+}
+
+fn people(answering: Answering, flow_token: &str, contact: Option<&Contact>) -> Vec<Person> {
+    let (phone, user_id) =
+        contact.map_or((None, None), |contact| (contact.phone.as_deref(), contact.user_id.as_deref()));
+    let token = answering.own_token.then_some(flow_token);
+    let told = [(By::UserId, user_id), (By::Phone, phone), (By::Token, token)];
+    told.into_iter().filter_map(|(by, text)| Person::new(by, text?).ok()).collect()
+}

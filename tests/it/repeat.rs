@@ -1,0 +1,247 @@
+//! Persons who answer a flow again: appended, refused or replaced, as its owner wants.
+
+use std::sync::Arc;
+
+use formgate::audit;
+use formgate::endpoint::token::Token;
+use formgate::flow::compile::Settings;
+use formgate::form::Form;
+use formgate::outbox::{
+    AcceptError, Answering, By, Denial, Outcome, Person, Repeat, Submission, SubmissionId,
+};
+use formgate::player::strategy::{Truthful, play};
+use formgate::player::{Outcome as Walked, Player, transport::HttpTransport};
+use formgate::store::{DeliveryState, Scan, Table};
+use serde_json::json;
+
+use crate::endpoint::fixture::{Gate, Setup};
+use crate::outbox::fixture::{Behaviour, Home, crm, one_of_many, submission};
+use crate::pace::audited;
+
+const ANSWERED: &str = "Hai già compilato questo modulo. Grazie.";
+const EXPIRED: &str = "Questo modulo è scaduto. Chiedi un nuovo link.";
+
+fn form() -> Form {
+    serde_json::from_value(json!({
+        "id": "vote", "title": "Vote", "locale": "it",
+        "pages": [{"id": "p", "questions": [
+            {"key": "name", "title": "Name", "type": "short_text", "required": true}
+        ]}]
+    }))
+    .expect("a form")
+}
+
+async fn gate(repeat: Repeat) -> Gate {
+    Setup { repeat, ..Setup::of(&form(), &Settings::default()) }.start().await
+}
+
+fn token(gate: &Gate, phone: Option<&str>) -> String {
+    let token = Token { nonce: rand::random(), phone: phone.map(str::to_owned), ..Token::default() };
+    token.issue(&gate.sealer, "contact").expect("short enough")
+}
+
+async fn answer(player: &mut Player<HttpTransport>, name: &str) {
+    let answers = json!({"Name": name}).as_object().cloned().expect("an object");
+    play(player, &mut Truthful::new(answers)).await.expect("played");
+}
+
+async fn opens(gate: &Gate, token: &str) -> Result<(), String> {
+    match gate.player(token).open().await.expect("an answer") {
+        Walked::Expired(message) => Err(message.expect("a message")),
+        _ => Ok(()),
+    }
+}
+
+/// Ends a walk whose only screen is open; says what the person reads if that is refused.
+async fn end(player: &mut Player<HttpTransport>, name: &str) -> Option<String> {
+    let screen = player.screen().expect("a screen");
+    let input = screen.inputs().next().expect("an input").name.clone();
+    player.fill(&input, json!(name)).await.expect("filled");
+    match player.tap_footer().await.expect("an answer") {
+        Walked::Expired(message) => message,
+        _ => None,
+    }
+}
+
+/// The closing request of a walk, with another name in it, as a phone that went back sends it.
+async fn close_again(player: &mut Player<HttpTransport>, name: &str) -> u16 {
+    let mut last = player.walk().requests().last().cloned().expect("a request");
+    let data = last["data"].as_object_mut().expect("data");
+    let key = data.keys().find(|key| key.contains("name")).expect("the input").clone();
+    data.insert(key, json!(name));
+    player.raw_plaintext(last.to_string().as_bytes()).await.expect("an answer").status
+}
+
+#[tokio::test]
+async fn who_may_answer_once_is_told_so_when_the_flow_is_opened_and_at_the_latest_at_its_end() {
+    let gate = gate(Repeat::Once).await;
+    let ada = Some("+390669821234");
+    let (first, second) = (token(&gate, ada), token(&gate, ada));
+    // Two messages to the same person, both open before either is answered.
+    let (mut early, mut late) = (gate.player(&first), gate.player(&second));
+    early.open().await.expect("opened");
+    late.open().await.expect("opened");
+    answer(&mut early, "Ada").await;
+    assert_eq!(gate.submissions().await.len(), 1);
+    assert_eq!(end(&mut late, "Grace").await.as_deref(), Some(ANSWERED));
+    let resent = late.raw_resend().await.expect("an answer").expect("a request");
+    let resent_again = late.raw_resend().await.expect("an answer").expect("a request");
+    assert_eq!((resent.status, resent.body), (427, resent_again.body));
+    for token in [&first, &second, &token(&gate, ada)] {
+        assert_eq!(opens(&gate, token).await, Err(ANSWERED.to_owned()));
+    }
+    // A double tap of the one that counted is the same answer once more, and not a second one.
+    let last = early.walk().requests().last().cloned().expect("a request");
+    let again = early.raw_plaintext(last.to_string().as_bytes()).await.expect("an answer");
+    assert_eq!(again.status, 200);
+    assert_eq!(close_again(&mut early, "Somebody else").await, 427);
+    assert_eq!(gate.submissions().await.len(), 1);
+
+    // Others are not held up: another person, one whose token names nobody, one with a token of another system.
+    for other in [token(&gate, Some("+390669825678")), token(&gate, None), "unused".to_owned()] {
+        let mut player = gate.player(&other);
+        answer(&mut player, "Somebody").await;
+        assert_eq!(close_again(&mut player, "Somebody else").await, 427, "{other}");
+    }
+    assert_eq!(gate.submissions().await.len(), 4);
+    assert_eq!(opens(&gate, "unused").await, Ok(()), "a shared token is nobody's");
+    // Who was erased is not remembered either.
+    let person = Person::new(By::Phone, "+390669821234").expect("a number");
+    gate.outbox.erase_person(&person, "cli", |_| {}).await.expect("erased");
+    assert_eq!(opens(&gate, &token(&gate, ada)).await, Ok(()));
+    assert_eq!(opens(&gate, &first).await, Ok(()), "nor by the token");
+}
+
+#[tokio::test]
+async fn a_token_that_was_revoked_opens_nothing_and_ends_nothing() {
+    let gate = gate(Repeat::Append).await;
+    let (revoked, other) = (token(&gate, None), token(&gate, None));
+    let mut under_way = gate.player(&revoked);
+    under_way.open().await.expect("opened");
+    assert!(gate.outbox.revoke_token(&revoked, None, "cli").await.expect("revoked"));
+    assert!(!gate.outbox.revoke_token(&revoked, None, "cli").await.expect("a read"), "it is already");
+    assert_eq!(opens(&gate, &revoked).await, Err(EXPIRED.to_owned()));
+    assert_eq!(opens(&gate, &other).await, Ok(()));
+    assert_eq!(end(&mut under_way, "Ada").await.as_deref(), Some(EXPIRED));
+    assert!(gate.submissions().await.is_empty());
+}
+
+#[tokio::test]
+async fn an_answer_that_replaces_another_names_it_and_the_other_is_not_sent_any_more() {
+    let gate = gate(Repeat::Replace).await;
+    let ada = Some("+390669821234");
+    let mut first = gate.player(&token(&gate, ada));
+    answer(&mut first, "Ada").await;
+    let mut second = gate.player(&token(&gate, ada));
+    answer(&mut second, "Grace").await;
+    assert_eq!(close_again(&mut second, "Edith").await, 200, "the same walk again");
+    let stored = gate.submissions().await;
+    let named = |name: &str| stored.iter().find(|stored| stored.answers[0].text == name).expect("stored");
+    let (ada, grace, edith) = (named("Ada"), named("Grace"), named("Edith"));
+    assert_eq!((ada.replaces, grace.replaces, edith.replaces), (None, Some(ada.id), Some(grace.id)));
+    assert_eq!((ada.replaced_by, grace.replaced_by), (Some(grace.id), Some(edith.id)));
+    assert_eq!((grace.linked_to, edith.linked_to, edith.replaced_by), (None, Some(grace.id), None));
+    for (submission, state) in
+        [(ada, DeliveryState::Superseded), (grace, DeliveryState::Superseded), (edith, DeliveryState::Due)]
+    {
+        let shown = gate.outbox.show(submission.id).await.expect("a read").expect("one");
+        assert_eq!(shown.deliveries[0].state, state);
+    }
+    let events =
+        gate.store.scan(Table::Audit, Scan { limit: 1_000, ..Scan::default() }).await.expect("a read");
+    let events = events.iter().filter_map(|(_, record)| audit::Event::from_record(&record.value));
+    let replaced: Vec<_> = events.filter(|event| event.action == "submission.replaced").collect();
+    assert_eq!(replaced.len(), 2);
+    assert!(replaced.iter().any(|event| event.subject == ada.id.to_string()));
+    // Whoever taps once more on the first answer brings it not back.
+    let last = first.walk().requests().last().cloned().expect("a request");
+    assert_eq!(first.raw_plaintext(last.to_string().as_bytes()).await.expect("an answer").status, 200);
+    assert_eq!(gate.submissions().await.len(), 3);
+}
+
+fn of_ada(number: u32) -> Submission {
+    let id: SubmissionId = one_of_many(number).id;
+    Submission { id, linked_to: None, replaces: None, walk: Some(id.to_bytes()), ..submission(0) }
+}
+
+/// Twelve answers of one person at the same moment.
+async fn all_at_once(home: &Home, repeat: Repeat) -> Vec<Result<SubmissionId, AcceptError>> {
+    let mut accepting = tokio::task::JoinSet::new();
+    for number in 0..12 {
+        let outbox = home.outbox.clone();
+        accepting.spawn(async move {
+            let (rule, answer) = (Answering { repeat, own_token: false }, of_ada(number));
+            let envelope = [u8::try_from(number).expect("few"); 32];
+            // Whoever lost too often is asked by its phone to try again, as people do.
+            loop {
+                let accepted = outbox.accept_under(rule, &answer, &[crm()], &envelope, vec![]).await;
+                if !matches!(accepted, Err(AcceptError::Unavailable)) {
+                    return accepted.map(|accepted| accepted.submission);
+                }
+            }
+        });
+    }
+    accepting.join_all().await
+}
+
+#[tokio::test]
+async fn of_many_answers_at_the_same_moment_one_is_the_only_one() {
+    let home = Home::new();
+    let results = all_at_once(&home, Repeat::Once).await;
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
+    let refused = Err(AcceptError::Refused(Denial::Answered));
+    assert_eq!(results.iter().filter(|result| **result == refused).count(), 11);
+}
+
+#[tokio::test]
+async fn of_many_answers_that_replace_each_other_one_is_sent_and_no_attempt_is_made_of_the_others() {
+    let home = Home::new();
+    let results = all_at_once(&home, Repeat::Replace).await;
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+    let mut stored = vec![];
+    for number in 0..12 {
+        stored.push(home.outbox.submission(of_ada(number).id).await.expect("a read").expect("stored"));
+    }
+    let last: Vec<_> = stored.iter().filter(|stored| stored.replaced_by.is_none()).collect();
+    assert_eq!((last.len(), stored.iter().filter(|stored| stored.replaces.is_none()).count()), (1, 1));
+    for submission in stored.iter().filter(|stored| stored.replaced_by.is_some()) {
+        let by = stored.iter().find(|other| Some(other.id) == submission.replaced_by).expect("it is stored");
+        assert_eq!(by.replaces, Some(submission.id), "a chain without forks");
+    }
+    assert_eq!(audited(&home, "submission.replaced").await, 11);
+
+    let destination = home.destination("crm", Behaviour::delivers());
+    let working = home.work(&[Arc::clone(&destination)]);
+    let superseded = || async {
+        let all = home.store.deliveries(Default::default(), None, 100).await.expect("a read");
+        all.iter()
+            .filter(|delivery| delivery.state == DeliveryState::Superseded && delivery.attempt == 0)
+            .count()
+    };
+    home.until_async(|| async { superseded().await == 11 }).await;
+    home.settled(last[0].id, &[DeliveryState::Delivered]).await;
+    working.stop().await;
+    let calls = destination.calls.lock().expect("calls").clone();
+    assert_eq!(calls.iter().map(|(id, _, _)| *id).collect::<Vec<_>>(), [last[0].id]);
+}
+
+#[tokio::test]
+async fn what_was_given_up_and_then_replaced_is_not_sent_by_a_replay() {
+    let home = Home::new();
+    let rule = Answering { repeat: Repeat::Replace, own_token: false };
+    let refuses = Behaviour::answers(Outcome::refused("status", Some(422), "no"));
+    let destination = home.destination("crm", refuses);
+    let working = home.work(&[Arc::clone(&destination)]);
+    home.outbox.accept_under(rule, &of_ada(1), &[crm()], &[1; 32], vec![]).await.expect("accepted");
+    home.settled(of_ada(1).id, &[DeliveryState::Dead]).await;
+    destination.behave(Behaviour::delivers());
+    home.outbox.accept_under(rule, &of_ada(2), &[crm()], &[2; 32], vec![]).await.expect("accepted");
+    home.settled(of_ada(2).id, &[DeliveryState::Delivered]).await;
+    let key = home.outbox.show(of_ada(1).id).await.expect("a read").expect("one").deliveries[0].key;
+    home.outbox.replay(key, "cli").await.expect("a replay");
+    home.until_state(key.to_bytes(), DeliveryState::Superseded).await;
+    working.stop().await;
+    let calls = destination.calls.lock().expect("calls").clone();
+    let sent: Vec<_> = calls.iter().map(|(id, _, _)| *id).collect();
+    assert_eq!(sent, [of_ada(1).id, of_ada(2).id]);
+}
