@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::connector::Import;
 use crate::crypto::{PrivateKey, WebhookSecret};
 use crate::flow::compile::Settings;
+use crate::player::Options;
 use crate::player::strategy::Truthful;
 use crate::sandbox::Inbox;
 
@@ -127,8 +128,16 @@ deliver_to = ["inbox"]
     let flow_file = folder.join("flow.json");
     std::fs::write(&flow_file, format!("{document:#}\n")).map_err(file(&flow_file))?;
     let mut person = Truthful::new(answers.as_object().cloned().unwrap_or_default());
-    let walked =
-        play::walk(&document, &key.public_pem(), app_secret, "demo-token", &url, &mut person).await?;
+    let walked = play::walk(
+        &document,
+        &key.public_pem(),
+        app_secret,
+        "demo-token",
+        &url,
+        &mut person,
+        Options::default(),
+    )
+    .await?;
     let bar = waiting("{spinner} {msg} ({elapsed})", "waiting for the webhook");
     let delivered = tokio::time::timeout(PATIENCE, async {
         loop {

@@ -40,6 +40,9 @@ pub(super) struct Args {
     /// The endpoint; else the listener of the configuration
     #[arg(long)]
     url: Option<String>,
+    /// Where picked files are uploaded to, encrypted; answers give files by their path. Without it nothing can fetch them
+    #[arg(long, value_name = "URL")]
+    media_servers: Option<url::Url>,
     /// The flow token
     #[arg(long, default_value = "unused")]
     token: String,
@@ -66,7 +69,9 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, Error> {
         }
         None => Box::new(Random::new(args.seed)),
     };
-    let completed = walk(&document, &public_pem, secret, &args.token, &url, strategy.as_mut()).await?;
+    let options = Options { media_servers: args.media_servers, ..Options::default() };
+    let completed =
+        walk(&document, &public_pem, secret, &args.token, &url, strategy.as_mut(), options).await?;
     Ok(if completed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -124,10 +129,11 @@ pub(super) async fn walk(
     token: &str,
     url: &str,
     strategy: &mut dyn Strategy,
+    options: Options,
 ) -> Result<bool, Error> {
     let document = Document::read(document).map_err(|error| Error::Input(error.to_string()))?;
     let transport = HttpTransport::new(url).map_err(|error| Error::Input(error.to_string()))?;
-    let mut player = Player::new(document, public_pem, secret, token, transport, Options::default())?;
+    let mut player = Player::new(document, public_pem, secret, token, transport, options)?;
     let played = play(&mut player, strategy).await?;
     for step in &player.walk().steps {
         match step {
