@@ -6,6 +6,7 @@
 //! On the socket: one line with the [`Command`] as JSON, then one line per [`Told`].
 
 mod access;
+mod command;
 mod queue;
 
 use std::collections::{BTreeMap, HashMap};
@@ -15,7 +16,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -30,13 +30,14 @@ use crate::connector::connection::Connections;
 use crate::console::Workspaces;
 use crate::console::access::Tokens;
 use crate::crypto::{KeyRing, MacKey, PrivateKey, Purpose, Sealer, Vault};
-use crate::outbox::{DeliveryView, DestinationId, Filter, Outbox, ReplayFilter, SubmissionId, SystemClock};
+use crate::outbox::{DeliveryView, Filter, Outbox, SystemClock};
 use crate::store::{DeliveryState, OpenError, Pace, SharedOpenError, Store};
 
 mod connect;
 mod keep;
 
 pub use self::access::Command as AccessCommand;
+pub use self::command::{Command, Told};
 pub use self::connect::{Command as Connect, Passed};
 pub use self::keep::Command as Keep;
 
@@ -48,99 +49,6 @@ const MAX_COMMAND_BYTES: u64 = 64 * 1024;
 const MAX_COMMANDS: usize = 8;
 /// How long either side waits for the other.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// What is asked.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(tag = "command", rename_all = "snake_case")]
-pub enum Command {
-    /// The newest submissions and where each delivery stands.
-    ListSubmissions {
-        /// At most so many.
-        limit: u32,
-        /// Only of this flow.
-        flow: Option<String>,
-        /// Only those with a delivery that was given up.
-        dead: bool,
-    },
-    /// One submission with its attempts.
-    ShowSubmission {
-        /// Which one.
-        id: SubmissionId,
-    },
-    /// Makes given-up deliveries of a submission due again.
-    ReplaySubmission {
-        /// Which one.
-        id: SubmissionId,
-        /// Under new idempotency keys.
-        #[serde(default)]
-        as_new: bool,
-    },
-    /// Makes every given-up delivery due again that passes a filter.
-    ReplayDead {
-        /// Which ones.
-        filter: ReplayFilter,
-        /// Under new idempotency keys.
-        as_new: bool,
-    },
-    /// Every destination and its queue.
-    ListDestinations,
-    /// Sends nothing more to a destination.
-    PauseDestination {
-        /// Which one.
-        id: DestinationId,
-    },
-    /// Sends to a destination again.
-    ResumeDestination {
-        /// Which one.
-        id: DestinationId,
-    },
-    /// Every submission, one JSON object a line.
-    ExportSubmissions {
-        /// Only of this flow.
-        flow: Option<String>,
-    },
-    /// The public keys of every number.
-    ListKeys,
-    /// Makes a flow token open nothing any more.
-    RevokeToken {
-        /// The flow it was made for.
-        flow: String,
-        /// The token as it was printed.
-        token: String,
-    },
-    /// Makes a new kept key for a number.
-    RotateKey {
-        /// Which one.
-        number: String,
-    },
-    /// What keeps the store safe and clean.
-    Keep(Keep),
-    /// Tokens of the management API.
-    Access(AccessCommand),
-    /// Connected accounts.
-    Connect(Connect),
-}
-
-/// What is answered, line by line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Told {
-    /// A line of the result.
-    Line(String),
-    /// A remark for the person, not a part of the result.
-    Remark(String),
-    /// How far it is; not every step is told.
-    Progress {
-        /// So many were looked at
-        done: u64,
-        /// of so many.
-        of: u64,
-    },
-    /// It could not be done.
-    Failed(String),
-    /// It was done.
-    Done,
-}
 
 /// Carries out commands on one store.
 pub struct Control {

@@ -123,8 +123,10 @@ fn a_matrix_holds_known_rows_and_columns_and_all_that_are_required() {
 
 #[test]
 fn files_need_all_that_is_needed_to_verify_them() {
+    // 32 bytes in Base64, as hashes and keys are.
+    const HASH: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
     let media = json!({"media_id": 790, "cdn_url": "https://mmg.whatsapp.net/f", "file_name": "a.pdf", "encryption_metadata": {
-        "encrypted_hash": "e", "iv": "i", "encryption_key": "k", "hmac_key": "h", "plaintext_hash": "p"}});
+        "encrypted_hash": HASH, "iv": "AAECAwQFBgcICQoLDA0ODw==", "encryption_key": HASH, "hmac_key": HASH, "plaintext_hash": HASH}});
     let file = json!({"key": "k", "type": "file"});
     assert!(
         matches!(accept(file.clone(), json!([media]), None), Ok(Some(Value::Files(files))) if files[0].media_id == "790")
