@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use secrecy::ExposeSecret as _;
 
 use super::open::{Opened, open};
+use super::watching::Watched;
 use super::{Error, Keys, StoreKeys, connecting, destinations, files};
 use crate::catalog::Catalog;
-use crate::catalog::import;
+use crate::catalog::drift::Impact;
+use crate::catalog::import::{self, Origin};
 use crate::catalog::overlay::Overlay;
 use crate::config::{self, Config};
 use crate::connector::Import;
@@ -26,8 +28,22 @@ use crate::server::Tls;
 use crate::store::{self, Store, Tasks};
 use crate::telemetry::Metrics;
 
-/// The Flow JSON documents being served, by flow.
-pub(super) type Documents = Arc<HashMap<String, serde_json::Value>>;
+/// The Flow JSON documents being served, by flow; cheap to clone.
+#[derive(Clone, Default)]
+pub(super) struct Documents(Arc<RwLock<HashMap<String, Arc<serde_json::Value>>>>);
+
+impl Documents {
+    /// The document of a flow.
+    pub(super) fn get(&self, flow: &str) -> Option<Arc<serde_json::Value>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(flow).cloned()
+    }
+
+    /// Puts a document in the place of the one that the flow has.
+    pub(super) fn put(&self, flow: &str, document: serde_json::Value) {
+        let mut documents = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        documents.insert(flow.to_owned(), Arc::new(document));
+    }
+}
 
 pub(super) struct Built {
     pub store: Store,
@@ -45,6 +61,8 @@ pub(super) struct Built {
     pub paces: Vec<(DestinationId, Pace)>,
     pub clock: Arc<dyn Clock>,
     pub connections: Connections,
+    /// The flows that are made from forms in their tools.
+    pub watched: Vec<Watched>,
     /// The app secrets of every number.
     pub app_secrets: Vec<Arc<AppSecrets>>,
     /// What a node of several has to do besides.
@@ -76,10 +94,14 @@ pub(super) async fn build(config: &Config, patience: store::Pace) -> Result<Buil
         numbers.insert(number.id.clone(), self::number(number, ring, &store, &sealer, clock.as_ref()).await?);
     }
     let catalog = Catalog::new(store.clone());
-    let (mut served, mut documents, mut forms) = (Vec::new(), HashMap::new(), BTreeMap::new());
-    let mut definitions = BTreeMap::new();
+    let (mut served, documents, mut forms) = (Vec::new(), Documents::default(), BTreeMap::new());
+    let (mut definitions, mut watched) = (BTreeMap::new(), Vec::new());
     for flow in &config.flows {
         let id = flow.id.as_str();
+        // A configuration that was read refers to nothing that is missing.
+        let Some((keys, app_secrets)) = numbers.get(&flow.number) else { continue };
+        let bare = bare(flow, Arc::clone(keys), Arc::clone(app_secrets), &metrics)?;
+        watched.extend(watched_of(config, flow, &bare)?);
         let Some((bytes, import)) = definition(flow, &catalog).await? else {
             tracing::warn!(
                 flow.id = id,
@@ -95,42 +117,11 @@ pub(super) async fn build(config: &Config, patience: store::Pace) -> Result<Buil
         if let Some(report) = &published.report {
             tracing::info!(flow.id = id, grade = %report.grade, screens = report.screens, "a new version was made");
         }
-        // A configuration that was read refers to nothing that is missing.
-        let Some((keys, app_secrets)) = numbers.get(&flow.number) else { continue };
         if let Some(newest) = published.versions.first() {
-            documents.insert(id.to_owned(), newest.document.clone());
+            documents.put(id, newest.document.clone());
         }
-        served.push(Flow {
-            id: id.to_owned(),
-            keys: Arc::clone(keys),
-            app_secrets: Arc::clone(app_secrets),
-            tokens: match flow.tokens {
-                config::Tokens::Any => TokenPolicy::Any,
-                config::Tokens::Sealed => TokenPolicy::Sealed,
-            },
-            token_signature: match flow.token_signature {
-                config::TokenSignature::Off => TokenSignature::Off,
-                config::TokenSignature::IfPresent => TokenSignature::IfPresent,
-                config::TokenSignature::Required => TokenSignature::Required,
-            },
-            repeat: match flow.repeat {
-                config::Repeat::Append => Repeat::Append,
-                config::Repeat::Once => Repeat::Once,
-                config::Repeat::Replace => Repeat::Replace,
-            },
-            destinations: flow
-                .deliver_to
-                .iter()
-                .map(|id| DestinationId::new(id.as_str()))
-                .collect::<Result<_, _>>()?,
-            versions: published
-                .versions
-                .into_iter()
-                .map(|version| Arc::new(Handler::new(version.plan)))
-                .collect(),
-            metrics: metrics.flow(id),
-            test: false,
-        });
+        let versions = published.versions.into_iter().map(|version| Arc::new(Handler::new(version.plan)));
+        served.push(Flow { versions: versions.collect(), ..bare });
         files::warn_of_links(config, flow, &import.form);
         forms.insert(id.to_owned(), import.form);
     }
@@ -151,17 +142,78 @@ pub(super) async fn build(config: &Config, patience: store::Pace) -> Result<Buil
         index,
         outbox,
         flows,
-        documents: Arc::new(documents),
+        documents,
         endpoint,
         metrics,
         destinations,
         paces,
         clock,
         connections,
+        watched,
         app_secrets: numbers.into_values().map(|(_ring, secrets)| secrets).collect(),
         tasks,
         configured,
     })
+}
+
+/// A flow as it is configured, before it has a version.
+fn bare(
+    flow: &config::Flow,
+    keys: Arc<KeyRing>,
+    app_secrets: Arc<AppSecrets>,
+    metrics: &Metrics,
+) -> Result<Flow, Error> {
+    Ok(Flow {
+        id: flow.id.to_string(),
+        keys,
+        app_secrets,
+        tokens: match flow.tokens {
+            config::Tokens::Any => TokenPolicy::Any,
+            config::Tokens::Sealed => TokenPolicy::Sealed,
+        },
+        token_signature: match flow.token_signature {
+            config::TokenSignature::Off => TokenSignature::Off,
+            config::TokenSignature::IfPresent => TokenSignature::IfPresent,
+            config::TokenSignature::Required => TokenSignature::Required,
+        },
+        repeat: match flow.repeat {
+            config::Repeat::Append => Repeat::Append,
+            config::Repeat::Once => Repeat::Once,
+            config::Repeat::Replace => Repeat::Replace,
+        },
+        destinations: flow
+            .deliver_to
+            .iter()
+            .map(|id| DestinationId::new(id.as_str()))
+            .collect::<Result<_, _>>()?,
+        versions: vec![],
+        metrics: metrics.flow(flow.id.as_str()),
+        test: false,
+    })
+}
+
+/// What there is to watch of a flow; `None` for one that is made from a file.
+fn watched_of(config: &Config, flow: &config::Flow, bare: &Flow) -> Result<Option<Watched>, Error> {
+    let config::Definition::Connected { connection, form } = &flow.definition else { return Ok(None) };
+    let (connection, form) = (connection.clone(), form.clone());
+    // A whole submission has all that a webhook tells; every other destination knows its forms beforehand.
+    let prepared = config.destinations.iter().find(|to| {
+        let is_whole =
+            matches!(&to.target, config::Target::Webhook(target) if target.shape == config::Shape::Full);
+        flow.deliver_to.contains(&to.id) && !is_whole
+    });
+    Ok(Some(Watched {
+        flow: bare.clone(),
+        origin: Origin { tool: flow.tool.as_str().to_owned(), connection, form },
+        limit: match flow.take {
+            config::Take::Never => None,
+            config::Take::Cosmetic => Some(Impact::Cosmetic),
+            config::Take::Compatible => Some(Impact::Compatible),
+        },
+        overlay: overlay(flow)?,
+        settings: settings(flow),
+        prepared: prepared.map(|to| to.id.to_string()),
+    }))
 }
 
 /// Which workspace each flow and destination is in.

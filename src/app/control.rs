@@ -7,6 +7,7 @@
 
 mod access;
 mod command;
+mod flows;
 mod queue;
 
 use std::collections::{BTreeMap, HashMap};
@@ -24,6 +25,7 @@ use url::Url;
 
 use super::open::{Opened, open};
 use super::rings::Rings;
+use super::watching::Watching;
 use super::{Error, Keys, StoreKeys, build, connecting, files};
 use crate::config::Config;
 use crate::connector::connection::Connections;
@@ -39,6 +41,8 @@ mod keep;
 pub use self::access::Command as AccessCommand;
 pub use self::command::{Command, Told};
 pub use self::connect::{Command as Connect, Passed};
+pub use self::flows::Command as FlowCommand;
+pub(super) use self::flows::Known;
 pub use self::keep::Command as Keep;
 
 /// The socket's name in the data folder.
@@ -72,6 +76,10 @@ pub struct Control {
     pub(super) tokens: Tokens,
     /// Who has what.
     pub(super) workspaces: Workspaces,
+    /// The configured flows.
+    pub(super) flows: Vec<Known>,
+    /// What watches the forms of connected flows, in a server.
+    pub(super) watching: Option<Watching>,
     /// Where a rotated key must take effect at once: the running flows.
     pub(super) running: Option<Arc<Rings>>,
 }
@@ -251,6 +259,8 @@ impl Control {
             workspaces,
             connections,
             public_url: config.server.public_url.clone(),
+            flows: config.flows.iter().map(Known::of).collect(),
+            watching: None,
             running: None,
         })
     }
@@ -369,6 +379,7 @@ impl Control {
             Command::RevokeToken { flow, token } => self.revoke(&flow, &token, tell).await?,
             Command::RotateKey { number } => self.rotate(&number, tell).await?,
             Command::Keep(command) => self.keep(command, tell).await?,
+            Command::Flow(command) => self.flow(command, tell).await?,
             Command::Access(command) => self.access(command, tell).await?,
             Command::Connect(command) => self.connect(command, tell).await?,
         }

@@ -14,6 +14,7 @@ mod rewrap;
 mod rings;
 mod routes;
 mod seams;
+mod watching;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -30,6 +31,7 @@ pub use self::error::Error;
 pub use self::keys::{Keys, StoreKeys, master_keys};
 use self::rings::Rings;
 use self::routes::{Admin, Public};
+use self::watching::Watching;
 use crate::catalog::Catalog;
 use crate::config::{self, Config};
 use crate::connector::connection::Connections;
@@ -67,6 +69,7 @@ pub struct App {
     alerting: Alerting,
     /// The connected accounts.
     pub connections: Connections,
+    watching: Watching,
     backups: Option<backup::Periodic>,
     tasks: Option<Tasks>,
 }
@@ -126,7 +129,7 @@ impl App {
             metrics: built.metrics.clone(),
             store: built.store.clone(),
             outbox: built.outbox.clone(),
-            documents: built.documents,
+            documents: built.documents.clone(),
             clock: built.clock.clone(),
         };
         let listener = Listener { addr: config.server.admin_listen, tls: None };
@@ -136,7 +139,17 @@ impl App {
         });
         let number_of = |flow: &config::Flow| (flow.id.as_str().to_owned(), flow.number.as_str().to_owned());
         let numbers: HashMap<String, String> = config.flows.iter().map(number_of).collect();
+        let watching = Watching::new(
+            Catalog::new(built.store.clone()),
+            built.connections.clone(),
+            built.watched,
+            (built.flows.clone(), built.documents.clone()),
+            built.clock.clone(),
+            config.drift.every,
+        );
         let control = Control {
+            flows: config.flows.iter().map(control::Known::of).collect(),
+            watching: Some(watching.clone()),
             outbox: built.outbox.clone(),
             store: built.store.clone(),
             sealer: built.sealer.clone(),
@@ -189,6 +202,7 @@ impl App {
             socket: socket.ok(),
             alerting,
             connections: built.connections,
+            watching,
             backups,
             tasks: built.tasks,
         })
@@ -216,6 +230,7 @@ impl App {
         let admin: JoinHandle<Drained> = tokio::spawn(admin.run(halted.clone(), Duration::from_secs(1)));
         let worker = tokio::spawn(self.worker.run(halted.clone()));
         let connections = tokio::spawn(self.connections.keep_fresh(halted.clone()));
+        let watching = tokio::spawn(self.watching.run(halted.clone()));
         let alerting = tokio::spawn(self.alerting.run(halted.clone()));
         let backups = self.backups.map(|backups| tokio::spawn(backups.run(halted.clone())));
         let keeper = tokio::spawn(self.outbox.clone().keep_house(self.retention, halted.clone()));
@@ -230,8 +245,8 @@ impl App {
         };
         tracing::info!("stopping");
         halt.send_replace(true);
-        let (public, _admin, _worker, _keeper, _fetcher, _alerting, _rings, _connections) =
-            tokio::join!(public, admin, worker, keeper, fetcher, alerting, rings, connections);
+        let (public, _admin, _worker, _keeper, _fetcher, _alerting, _rings, _connections, _watching) =
+            tokio::join!(public, admin, worker, keeper, fetcher, alerting, rings, connections, watching);
         if let Some(control) = control {
             let _ended = control.await;
         }

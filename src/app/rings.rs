@@ -25,14 +25,13 @@ impl Rings {
     /// Gives the flows of a number the keys that are kept for it now.
     pub(super) async fn renew(&self, number: &str, keys: &Keys) -> Result<(), Error> {
         let ring = Arc::new(KeyRing::new(keys.list(number).await?));
-        let renewed = self.flows.all().into_iter().map(|flow| {
-            let mut flow = flow.as_ref().clone();
-            if self.number_of.get(&flow.id).is_some_and(|of| of == number) {
+        self.flows.change(|flow| {
+            let is_of = self.number_of.get(&flow.id).is_some_and(|of| of == number);
+            if is_of {
                 flow.keys = Arc::clone(&ring);
             }
-            flow
+            is_of
         });
-        self.flows.replace(renewed.collect::<Vec<_>>());
         Ok(())
     }
 

@@ -92,7 +92,7 @@ impl Handler for Admin {
                 let id = path.strip_prefix("/api/v1/flows/").and_then(|rest| rest.strip_suffix("/flow.json"));
                 match id.and_then(|id| self.documents.get(id)) {
                     Some(_) if !is_read(&request) => Response::method_not_allowed("GET, HEAD"),
-                    Some(document) => Response::json(StatusCode::OK, document),
+                    Some(document) => Response::json(StatusCode::OK, &*document),
                     None if path == "/metrics" || path == "/api/v1/flows" => {
                         Response::method_not_allowed("GET, HEAD")
                     }

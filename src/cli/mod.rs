@@ -15,6 +15,8 @@ mod compile;
 mod connect;
 mod demo;
 mod destinations;
+mod flow;
+mod forms;
 mod keys;
 mod play;
 mod sandbox;
@@ -72,6 +74,12 @@ enum Command {
     Connections(connect::ManyArgs),
     /// The four form tools as stand-ins on this machine, to try connecting without an account
     Sandbox(sandbox::Args),
+    /// Flows, their versions, and changes of their forms
+    Flow(flow::Args),
+    /// The forms that a connection leads to
+    Forms(forms::ListArgs),
+    /// Read a form through a connection: the definition goes to standard output, what becomes of it to standard error
+    Import(forms::ImportArgs),
     /// What was done, by whom and when
     Audit(audit::Args),
     /// Check, back up and restore what is stored
@@ -136,6 +144,9 @@ pub fn run() -> ExitCode {
         Command::Connect(args) => block_on(connect::run(args)),
         Command::Connections(args) => block_on(connect::run_many(args)),
         Command::Sandbox(args) => block_on(sandbox::run(args)),
+        Command::Flow(args) => block_on(flow::run(args)),
+        Command::Forms(args) => block_on(forms::list(args)),
+        Command::Import(args) => block_on(forms::import(args)),
         Command::Audit(args) => block_on(audit::run(args)),
         Command::Store(args) => block_on(store::run(args)),
     };

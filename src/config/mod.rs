@@ -35,7 +35,7 @@ pub use destination::{
 pub use fault::{Fault, Faults, Place};
 pub use files::Files;
 pub use id::{DestinationId, FlowId, InvalidId, NumberId, WorkspaceId};
-pub use process::{Backup, Limits, Log, Meta, Server, Tls};
+pub use process::{Backup, Drift, Limits, Log, Meta, Server, Tls};
 pub use resource::{
     AppSecret, DataApi, Definition, Entry, Flow, Mode, Number, Repeat, Take, TokenSignature, Tokens, Tool,
 };
@@ -77,6 +77,8 @@ pub struct Config {
     pub alerts: Alerts,
     /// `[[alert]]`
     pub alert_sinks: Vec<Alert>,
+    /// `[drift]`
+    pub drift: Drift,
     /// `[backup]`
     pub backup: Option<Backup>,
     /// `[meta]`
@@ -162,6 +164,7 @@ impl Config {
         let alerts = alert::alerts(&root.section("alerts"));
         let alert_sections = root.items("alert");
         let alert_sinks: Vec<_> = alert_sections.iter().map(alert::alert).collect();
+        let drift = process::drift(&root.section("drift"));
         let backup = process::backup(&root.section("backup"));
         let meta = process::meta(&root.section("meta"));
         root.finish();
@@ -194,6 +197,7 @@ impl Config {
             tools: tools.into_iter().collect::<Option<_>>()?,
             alerts: alerts?,
             alert_sinks: alert_sinks.into_iter().collect::<Option<_>>()?,
+            drift: drift?,
             backup: backup?,
             meta: meta?,
             #[cfg(feature = "faults")]

@@ -93,6 +93,21 @@ pub(super) fn backup(section: &Section<'_>) -> Option<Option<Backup>> {
     Some(directory.map(|directory| Backup { every, keep, directory }))
 }
 
+/// `[drift]`: how forms are watched in their tools.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drift {
+    /// How long between two looks at a form; none: only when somebody asks.
+    pub every: Option<Duration>,
+}
+
+pub(super) fn drift(section: &Section<'_>) -> Option<Drift> {
+    let every_minutes = section.integer("every_minutes", 0..=30 * 24 * 60);
+    section.finish();
+    let every = every_minutes.filter(|minutes| *minutes > 0);
+    every_minutes?;
+    Some(Drift { every: every.map(|minutes| Duration::from_secs(minutes.saturating_mul(60))) })
+}
+
 /// `[meta]`: what Meta calls besides the endpoint.
 #[derive(Debug, Clone, Default)]
 pub struct Meta {

@@ -81,6 +81,27 @@ impl Flows {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = flows;
     }
 
+    /// Puts one flow in the place of the one with its id, or adds it.
+    pub fn put(&self, flow: Flow) {
+        let mut flows = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = flows.as_ref().clone();
+        changed.insert(flow.id.clone(), Arc::new(flow));
+        *flows = Arc::new(changed);
+    }
+
+    /// Changes every flow that `change` says it has changed. Nothing that others change meanwhile is lost.
+    pub fn change(&self, mut change: impl FnMut(&mut Flow) -> bool) {
+        let mut flows = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = flows.as_ref().clone();
+        for flow in changed.values_mut() {
+            let mut copy = flow.as_ref().clone();
+            if change(&mut copy) {
+                *flow = Arc::new(copy);
+            }
+        }
+        *flows = Arc::new(changed);
+    }
+
     /// The flow with this id.
     pub fn get(&self, id: &str) -> Option<Arc<Flow>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()

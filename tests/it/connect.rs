@@ -1,7 +1,7 @@
 //! A person connects a form tool in a browser; tokens are kept, renewed, and given back.
 
 mod attacks;
-mod fixture;
+pub(crate) mod fixture;
 mod renewal;
 
 use fixture::{TOOLS, start};

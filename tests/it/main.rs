@@ -43,4 +43,5 @@ mod surveymonkey;
 mod typeform;
 mod typeform_webhook;
 mod validator;
+mod watching;
 mod writeback;

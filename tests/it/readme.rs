@@ -52,8 +52,8 @@ fn its_form_and_its_configuration_are_read() {
     };
     write("forms/contact.json", &form);
     write("keys/shop.pem", PrivateKey::generate().private_pem().expose_secret());
-    let [tour, destination, tool, hubspot, typeform, others, alert, shared] =
-        blocks("toml").try_into().expect("eight parts");
+    let [tour, destination, tool, connected, hubspot, typeform, others, alert, shared] =
+        blocks("toml").try_into().expect("nine parts");
     let environment = || {
         [
             ("META_APP_SECRET", "secret"),
@@ -85,6 +85,9 @@ fn its_form_and_its_configuration_are_read() {
         let config = Config::load(Some(&file), environment()).unwrap_or_else(|faults| panic!("{faults}"));
         assert_eq!(config.flows.len(), 1);
     }
+    let file = write("formgate.toml", &format!("{tour}\n{connected}"));
+    let config = Config::load(Some(&file), environment()).unwrap_or_else(|faults| panic!("{faults}"));
+    assert_eq!(config.flows.len(), 2);
 }
 
 #[test]
@@ -96,8 +99,16 @@ fn its_commands_and_their_options_exist() {
     let mut seen = 0;
     for line in written.lines().filter_map(|line| line.trim().strip_prefix("formgate ")) {
         let line = line.split(['#', '&', '>']).next().unwrap_or_default();
-        let groups =
-            ["keys ", "submissions ", "audit ", "store ", "destinations ", "api-token ", "connections "];
+        let groups = [
+            "keys ",
+            "submissions ",
+            "audit ",
+            "store ",
+            "destinations ",
+            "api-token ",
+            "connections ",
+            "flow ",
+        ];
         let nested = groups.iter().any(|group| line.starts_with(group));
         let command: Vec<&str> = line.split_whitespace().take(if nested { 2 } else { 1 }).collect();
         let output = Command::new(env!("CARGO_BIN_EXE_formgate")).args(&command).arg("--help").output();

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AccessCommand, Connect, Keep};
+use super::{AccessCommand, Connect, FlowCommand, Keep};
 use crate::outbox::{DestinationId, ReplayFilter, SubmissionId};
 
 /// What is asked.
@@ -71,6 +71,8 @@ pub enum Command {
     },
     /// What keeps the store safe and clean.
     Keep(Keep),
+    /// Flows and the forms they are made from.
+    Flow(FlowCommand),
     /// Tokens of the management API.
     Access(AccessCommand),
     /// Connected accounts.

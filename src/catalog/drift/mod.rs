@@ -66,7 +66,7 @@ impl fmt::Display for Change {
     }
 }
 
-/// All changes from one definition to another, in the order of the new form.
+/// All changes from one definition to another: the severest first, those alike in the order of the new form.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drift {
     /// The changes.
@@ -126,6 +126,7 @@ pub fn compare(old: &Form, new: &Form) -> Drift {
         &old.translations,
         &new.translations,
     );
+    changes.0.sort_by_key(|change| std::cmp::Reverse(change.impact));
     Drift { changes: changes.0 }
 }
 

@@ -9,6 +9,7 @@ use formgate::app::App;
 use formgate::client::{AddressPolicy, Client, Method, Request, Response};
 use formgate::config::Config;
 use formgate::connector::connection::{ConnectionId, Connections};
+use formgate::endpoint::Flows;
 use formgate::sandbox::Tools;
 use formgate::sandbox::dial::Dial;
 use secrecy::ExposeSecret as _;
@@ -32,6 +33,7 @@ pub struct Site {
     pub public: Url,
     pub admin: SocketAddr,
     pub connections: Connections,
+    pub flows: Flows,
     pub folder: tempfile::TempDir,
     stop: watch::Sender<bool>,
     running: JoinHandle<Result<(), formgate::app::Error>>,
@@ -82,16 +84,21 @@ pub async fn sandbox(port: u16, stop: watch::Receiver<bool>) -> (Tools, Dial, So
 }
 
 pub async fn start() -> Site {
+    start_with("").await
+}
+
+/// With more in the configuration.
+pub async fn start_with(more: &str) -> Site {
     let folder = tempfile::tempdir().expect("a folder");
     let (stop, stopped) = watch::channel(false);
     let port = free_port();
     let (tools, dial, sandbox) = sandbox(port, stopped.clone()).await;
-    let config = load(folder.path(), &configuration(port, sandbox));
+    let config = load(folder.path(), &(configuration(port, sandbox) + more));
     let app = App::start(&config).await.unwrap_or_else(|error| panic!("{error}"));
     let (public, admin) = (format!("http://{}", app.public).parse().expect("a URL"), app.admin);
-    let connections = app.connections.clone();
+    let (connections, flows) = (app.connections.clone(), app.flows.clone());
     let running = tokio::spawn(app.run(stopped));
-    Site { tools, dial, sandbox, public, admin, connections, folder, stop, running }
+    Site { tools, dial, sandbox, public, admin, connections, flows, folder, stop, running }
 }
 
 impl Site {

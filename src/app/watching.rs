@@ -1,0 +1,268 @@
+//! Watches the forms of connected flows in their tools, and brings what was taken over into service.
+//!
+//! Invariant: what is served is always a stored version of the stored definition. A change that cannot be read, compiled or
+//! delivered leaves what is served as it is, and is told once. Every node looks at the store, so what one node has taken
+//! over the others serve within [`LOOK_EVERY`]; only one of them asks the tool.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+
+use super::build::Documents;
+use crate::catalog::drift::{Drift, Impact};
+use crate::catalog::import::{Imported, Origin, Taken};
+use crate::catalog::overlay::Overlay;
+use crate::catalog::{Catalog, Published};
+use crate::client::{AddressPolicy, Client};
+use crate::connector::connection::{ConnectionId, Connections};
+use crate::connector::oauth::Provider;
+use crate::connector::source::{self, Account, Source};
+use crate::endpoint::{Flow, Flows};
+use crate::flow::compile::Settings;
+use crate::flow::handler::Handler;
+use crate::outbox::Clock;
+
+/// Between two looks at the store.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// After a failure a tool is left alone for at least this long.
+const PATIENCE_MS: i64 = 60_000;
+
+/// A flow that is made from a form in its tool.
+pub(super) struct Watched {
+    /// What it is served with; its versions are not looked at.
+    pub flow: Flow,
+    pub origin: Origin,
+    /// The severest change that becomes a version by itself.
+    pub limit: Option<Impact>,
+    pub overlay: Option<Overlay>,
+    pub settings: Settings,
+    /// A destination that is made ready for a flow's versions at the start: what is new is served after the next one.
+    pub prepared: Option<String>,
+}
+
+/// Which flows are watched, for those who ask about them.
+#[derive(Clone)]
+pub(super) struct Watching(Arc<Shared>);
+
+struct Shared {
+    catalog: Catalog,
+    connections: Connections,
+    watched: HashMap<String, Watched>,
+    flows: Flows,
+    documents: Documents,
+    clock: Arc<dyn Clock>,
+    /// Between two questions to a tool; `None` asks only when somebody wants to.
+    every: Option<Duration>,
+    look: Notify,
+}
+
+/// What a look at one form has led to, in words for whoever asked.
+pub(super) type Outcome = Result<Taken, String>;
+
+/// Where one flow stands, from look to look.
+#[derive(Default)]
+struct Standing {
+    /// The definition that is served, or that was tried and cannot be.
+    tried: Option<String>,
+    /// What was told last of a failure.
+    told: Option<String>,
+    /// Not before then is the tool asked again.
+    rest_until_ms: i64,
+}
+
+impl Watching {
+    pub(super) fn new(
+        catalog: Catalog,
+        connections: Connections,
+        watched: Vec<Watched>,
+        (flows, documents): (Flows, Documents),
+        clock: Arc<dyn Clock>,
+        every: Option<Duration>,
+    ) -> Self {
+        let watched = watched.into_iter().map(|watched| (watched.flow.id.clone(), watched)).collect();
+        let look = Notify::new();
+        Self(Arc::new(Shared { catalog, connections, watched, flows, documents, clock, every, look }))
+    }
+
+    /// Asks the tool now. What comes of it is served at the next look, which this brings about.
+    pub(super) async fn ask(&self, flow: &str) -> Outcome {
+        let watched =
+            self.0.watched.get(flow).ok_or_else(|| format!("flow {flow} is not read from a connection"))?;
+        let taken = self.fetch(watched).await.map_err(|error| chain(&error))??;
+        self.0.look.notify_one();
+        Ok(taken)
+    }
+
+    /// Has what was taken over looked at now.
+    pub(super) fn look(&self) {
+        self.0.look.notify_one();
+    }
+
+    /// Watches until `stop` becomes true.
+    pub(super) async fn run(self, mut stop: watch::Receiver<bool>) {
+        let mut standings: HashMap<String, Standing> = HashMap::new();
+        loop {
+            for (id, watched) in &self.0.watched {
+                let standing = standings.entry(id.clone()).or_default();
+                tokio::select! {
+                    _ = stop.wait_for(|stop| *stop) => return,
+                    () = self.look_at(watched, standing) => {}
+                }
+            }
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                () = self.0.look.notified() => {}
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+        }
+    }
+
+    async fn look_at(&self, watched: &Watched, standing: &mut Standing) {
+        let id = watched.flow.id.as_str();
+        let now_ms = self.0.clock.now_ms();
+        let mut imported = match self.0.catalog.imported(id).await {
+            Ok(imported) => imported.filter(|imported| imported.origin == watched.origin),
+            Err(error) => return tell(standing, id, error.to_string()),
+        };
+        if self.is_due(imported.as_ref(), now_ms) && now_ms >= standing.rest_until_ms {
+            match self.fetch(watched).await {
+                Ok(Ok(taken)) => {
+                    standing.told = None;
+                    note(id, &taken);
+                }
+                Ok(Err(reason)) => {
+                    standing.rest_until_ms = now_ms.saturating_add(PATIENCE_MS);
+                    tell(standing, id, reason);
+                }
+                Err(error) => {
+                    let wait_ms = match &error {
+                        source::Error::Busy { after, .. } => {
+                            i64::try_from(after.as_millis()).unwrap_or(i64::MAX)
+                        }
+                        _ => 0,
+                    };
+                    standing.rest_until_ms = now_ms.saturating_add(wait_ms.max(PATIENCE_MS));
+                    tell(standing, id, chain(&error));
+                }
+            }
+            imported = self.0.catalog.imported(id).await.ok().flatten();
+        }
+        let Some(imported) = imported.filter(|imported| imported.origin == watched.origin) else { return };
+        if standing.tried.as_ref() == Some(&imported.current.json) {
+            return;
+        }
+        if let Err(reason) = self.serve(watched, &imported).await {
+            tell(standing, id, reason);
+        }
+        standing.tried = Some(imported.current.json);
+    }
+
+    fn is_due(&self, imported: Option<&Imported>, now_ms: i64) -> bool {
+        let Some(imported) = imported else { return true };
+        let Some(every) = self.0.every else { return false };
+        let every_ms = i64::try_from(every.as_millis()).unwrap_or(i64::MAX);
+        // A clock that was set back must not keep a form from being looked at for ever.
+        now_ms >= imported.checked_at_ms.saturating_add(every_ms) || now_ms < imported.checked_at_ms
+    }
+
+    /// Reads the form from its tool and takes note of it; the inner error is of what was read.
+    async fn fetch(&self, watched: &Watched) -> Result<Outcome, source::Error> {
+        let Origin { tool, connection, form } = &watched.origin;
+        let (of, source) = forms_of(&self.0.connections, connection).await?;
+        if of != *tool {
+            let reason =
+                format!("connection {connection} is one of {of}, and the flow is made from a form of {tool}");
+            return Err(source::Error::Reference(reason));
+        }
+        let fetched = source.fetch(form).await?;
+        let (id, now_ms) = (watched.flow.id.as_str(), self.0.clock.now_ms());
+        let overlay = watched.overlay.as_ref();
+        let taken = self.0.catalog.take(id, &watched.origin, &fetched, watched.limit, overlay, now_ms).await;
+        Ok(taken.map_err(|error| error.to_string()))
+    }
+
+    /// Makes a stored definition the newest version and serves it, if every destination can take it.
+    async fn serve(&self, watched: &Watched, imported: &Imported) -> Result<(), String> {
+        let id = watched.flow.id.as_str();
+        let overlay = watched.overlay.as_ref();
+        let import =
+            imported.current.read(&watched.origin.tool, overlay).map_err(|error| error.to_string())?;
+        let publishing = self.0.catalog.publish(id, &import, &watched.settings, self.0.clock.as_ref());
+        let Published { versions, report } = publishing.await.map_err(|error| error.to_string())?;
+        let document = versions.first().map(|newest| newest.document.clone());
+        let handlers: Vec<_> =
+            versions.into_iter().map(|version| Arc::new(Handler::new(version.plan))).collect();
+        // Keys may have changed since the flow was built: they are taken from what is served now.
+        let mut flow =
+            self.0.flows.get(id).map_or_else(|| watched.flow.clone(), |flow| flow.as_ref().clone());
+        let before = flow.versions.first().map(|handler| handler.plan().version);
+        let newest = handlers.first().map(|handler| handler.plan().version);
+        if before == newest {
+            return Ok(());
+        }
+        if let Some(destination) = &watched.prepared {
+            let reason = "the form was taken over; it is served after the next start, because";
+            return Err(format!("{reason} destination {destination} is made ready for each version then"));
+        }
+        flow.versions = handlers;
+        if let Some(document) = document {
+            self.0.documents.put(id, document);
+        }
+        self.0.flows.put(flow);
+        let grade = report.map(|report| report.grade.to_string());
+        tracing::info!(flow.id = id, version = newest, grade, "a new version is served");
+        Ok(())
+    }
+}
+
+/// The tool of a connection, and its forms.
+pub(super) async fn forms_of(
+    connections: &Connections,
+    connection: &str,
+) -> Result<(String, Box<dyn Source>), source::Error> {
+    let unknown = |error: &dyn std::fmt::Display| source::Error::Reference(error.to_string());
+    let id: ConnectionId = connection.parse().map_err(|error| unknown(&error))?;
+    let found = connections.get(&id).await.map_err(|error| unknown(&error))?;
+    let policy = connections.provider(&found.provider).map_or(AddressPolicy::PublicHttps, Provider::policy);
+    let account =
+        Account { api: found.api_url.clone(), bearer: connections.bearer(id), client: Client::new(), policy };
+    let tool = found.tool.as_str().to_owned();
+    match source::source(&tool, account) {
+        Some(source) => Ok((tool, source)),
+        None => Err(source::Error::Reference(format!("{tool} has no forms that can be listed"))),
+    }
+}
+
+/// Tells what was found, if it is news.
+fn note(flow: &str, taken: &Taken) {
+    let (drift, text): (&Drift, _) = match taken {
+        Taken::Taken(Some(drift)) => (drift, "the form was changed in its tool, and is taken over"),
+        Taken::Waits { drift, news: true } => {
+            (drift, "the form was changed in its tool, and waits: formgate flow diff")
+        }
+        _ => return,
+    };
+    tracing::warn!(flow.id = flow, changes = drift.summary(), "{text}");
+}
+
+/// Says a failure once, until another one or success takes its place.
+fn tell(standing: &mut Standing, flow: &str, reason: String) {
+    if standing.told.as_ref() != Some(&reason) {
+        tracing::warn!(flow.id = flow, reason, "a form cannot be taken over from its tool");
+        standing.told = Some(reason);
+    }
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
