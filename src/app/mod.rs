@@ -25,6 +25,7 @@ use tokio::task::JoinHandle;
 
 use self::alerting::{Alerting, Sources};
 pub use self::backup::restore;
+use self::connecting::Resuming;
 use self::control::{Control, Socket};
 pub use self::error::Error;
 pub use self::keys::{Keys, StoreKeys, master_keys};
@@ -67,6 +68,7 @@ pub struct App {
     alerting: Alerting,
     /// The connected accounts.
     pub connections: Connections,
+    resuming: Resuming,
     backups: Option<backup::Periodic>,
     tasks: Option<Tasks>,
 }
@@ -179,7 +181,7 @@ impl App {
             flows: built.flows,
             sealer: built.sealer,
             worker: worker.counting(built.metrics),
-            outbox: built.outbox,
+            outbox: built.outbox.clone(),
             tokens,
             store: built.store,
             drain: config.server.drain,
@@ -188,6 +190,11 @@ impl App {
             control,
             socket: socket.ok(),
             alerting,
+            resuming: Resuming {
+                connections: built.connections.clone(),
+                outbox: built.outbox.clone(),
+                uses: connecting::uses(config),
+            },
             connections: built.connections,
             backups,
             tasks: built.tasks,
@@ -216,6 +223,7 @@ impl App {
         let admin: JoinHandle<Drained> = tokio::spawn(admin.run(halted.clone(), Duration::from_secs(1)));
         let worker = tokio::spawn(self.worker.run(halted.clone()));
         let connections = tokio::spawn(self.connections.keep_fresh(halted.clone()));
+        let resuming = tokio::spawn(self.resuming.run(halted.clone()));
         let alerting = tokio::spawn(self.alerting.run(halted.clone()));
         let backups = self.backups.map(|backups| tokio::spawn(backups.run(halted.clone())));
         let keeper = tokio::spawn(self.outbox.clone().keep_house(self.retention, halted.clone()));
@@ -230,8 +238,8 @@ impl App {
         };
         tracing::info!("stopping");
         halt.send_replace(true);
-        let (public, _admin, _worker, _keeper, _fetcher, _alerting, _rings, _connections) =
-            tokio::join!(public, admin, worker, keeper, fetcher, alerting, rings, connections);
+        let (public, _admin, _worker, _keeper, _fetcher, _alerting, _rings, _connections, _resuming) =
+            tokio::join!(public, admin, worker, keeper, fetcher, alerting, rings, connections, resuming);
         if let Some(control) = control {
             let _ended = control.await;
         }

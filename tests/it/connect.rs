@@ -2,6 +2,8 @@
 
 mod attacks;
 mod fixture;
+mod killed;
+mod parked;
 mod renewal;
 
 use fixture::{TOOLS, start};
