@@ -127,7 +127,8 @@ pub(super) async fn build(config: &Config, patience: store::Pace) -> Result<Buil
     }
     let flows = Flows::default();
     flows.replace(served);
-    let destinations = destinations::build(config, &forms, &definitions, &flows)?;
+    let accounts = connections.list().await.map_err(|error| Error::Control(error.to_string()))?;
+    let destinations = destinations::build(config, &forms, &definitions, &flows, (&connections, &accounts))?;
     let paces = config
         .destinations
         .iter()

@@ -11,6 +11,7 @@ use url::Url;
 use super::Error;
 use crate::client::{AddressPolicy, Client, header};
 use crate::config::{self, Config, DestinationKind, Target};
+use crate::connector::connection::{Connection, Connections};
 use crate::connector::hubspot::{self, HubSpot, Plan};
 use crate::crypto::WebhookSecret;
 use crate::endpoint::Flows;
@@ -27,6 +28,9 @@ struct Builder<'a> {
     definitions: &'a BTreeMap<String, Vec<u8>>,
     /// The flows, with their older versions.
     served: &'a Flows,
+    connections: &'a Connections,
+    /// Those that are connected now.
+    accounts: &'a [Connection],
     client: Client,
 }
 
@@ -36,8 +40,10 @@ pub(super) fn build(
     forms: &BTreeMap<String, Form>,
     definitions: &BTreeMap<String, Vec<u8>>,
     served: &Flows,
+    (connections, accounts): (&Connections, &[Connection]),
 ) -> Result<Vec<Arc<dyn Destination>>, Error> {
-    let builder = Builder { config, forms, definitions, served, client: Client::new() };
+    let builder =
+        Builder { config, forms, definitions, served, connections, accounts, client: Client::new() };
     config.destinations.iter().map(|configured| builder.destination(configured)).collect()
 }
 
@@ -185,18 +191,17 @@ impl Builder<'_> {
             }
         }
         let api = target.api_url.clone().map_or_else(|| Url::parse(hubspot::SUBMISSION_API), Ok);
-        HubSpot::new(hubspot::Settings {
+        Ok(HubSpot::new(hubspot::Settings {
             id: DestinationId::new(configured.id.as_str())?,
             portal: target.portal_id.clone(),
             form: target.form.clone(),
             api: api.map_err(|error| fault(configured, error.to_string()))?,
-            token: target.token.clone(),
+            tokens: self.tokens(configured, &target.credential)?,
             public_url: self.config.server.public_url.clone(),
             plans,
             policy: policy(configured),
             client: self.client.clone(),
-        })
-        .map_err(|error| fault(configured, error.to_string()))
+        }))
     }
 
     fn webhook(&self, configured: &config::Destination, webhook: &config::Webhook) -> Result<Webhook, Error> {

@@ -26,6 +26,7 @@ use tokio::task::JoinHandle;
 
 use self::alerting::{Alerting, Sources};
 pub use self::backup::restore;
+use self::connecting::Resuming;
 use self::control::{Control, Socket};
 pub use self::error::Error;
 pub use self::keys::{Keys, StoreKeys, master_keys};
@@ -70,6 +71,7 @@ pub struct App {
     /// The connected accounts.
     pub connections: Connections,
     watching: Watching,
+    resuming: Resuming,
     backups: Option<backup::Periodic>,
     tasks: Option<Tasks>,
 }
@@ -192,7 +194,7 @@ impl App {
             flows: built.flows,
             sealer: built.sealer,
             worker: worker.counting(built.metrics),
-            outbox: built.outbox,
+            outbox: built.outbox.clone(),
             tokens,
             store: built.store,
             drain: config.server.drain,
@@ -201,6 +203,11 @@ impl App {
             control,
             socket: socket.ok(),
             alerting,
+            resuming: Resuming {
+                connections: built.connections.clone(),
+                outbox: built.outbox.clone(),
+                uses: connecting::uses(config),
+            },
             connections: built.connections,
             watching,
             backups,
@@ -231,6 +238,7 @@ impl App {
         let worker = tokio::spawn(self.worker.run(halted.clone()));
         let connections = tokio::spawn(self.connections.keep_fresh(halted.clone()));
         let watching = tokio::spawn(self.watching.run(halted.clone()));
+        let resuming = tokio::spawn(self.resuming.run(halted.clone()));
         let alerting = tokio::spawn(self.alerting.run(halted.clone()));
         let backups = self.backups.map(|backups| tokio::spawn(backups.run(halted.clone())));
         let keeper = tokio::spawn(self.outbox.clone().keep_house(self.retention, halted.clone()));
@@ -245,8 +253,19 @@ impl App {
         };
         tracing::info!("stopping");
         halt.send_replace(true);
-        let (public, _admin, _worker, _keeper, _fetcher, _alerting, _rings, _connections, _watching) =
-            tokio::join!(public, admin, worker, keeper, fetcher, alerting, rings, connections, watching);
+        let ended = tokio::join!(
+            public,
+            admin,
+            worker,
+            keeper,
+            fetcher,
+            alerting,
+            rings,
+            connections,
+            watching,
+            resuming
+        );
+        let public = ended.0;
         if let Some(control) = control {
             let _ended = control.await;
         }

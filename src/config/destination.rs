@@ -13,7 +13,7 @@ use secrecy::SecretString;
 use url::Url;
 
 pub use self::kind::{
-    AppsScript, GoogleForm, Hubspot, HubspotCrm, Sheets, SurveyMonkey, Target, TypeformHooks,
+    AppsScript, Credential, GoogleForm, Hubspot, HubspotCrm, Sheets, SurveyMonkey, Target, TypeformHooks,
     TypeformWebhook, Webhook,
 };
 use super::{
@@ -96,13 +96,13 @@ words!(
 /// The keys that belong to some kinds only.
 const KEYS: [(DestinationKind, &[&str]); 9] = [
     (DestinationKind::Webhook, &["url", "secret", "shape", "headers"]),
-    (DestinationKind::Hubspot, &["token", "portal_id", "form", "api_url"]),
-    (DestinationKind::HubspotCrm, &["token", "api_url", "object", "object_id"]),
-    (DestinationKind::Surveymonkey, &["token", "api_url", "collector"]),
+    (DestinationKind::Hubspot, &["token", "connection", "portal_id", "form", "api_url"]),
+    (DestinationKind::HubspotCrm, &["token", "connection", "api_url", "object", "object_id"]),
+    (DestinationKind::Surveymonkey, &["token", "connection", "api_url", "collector"]),
     (DestinationKind::GoogleAppsScript, &["url", "secret"]),
     (DestinationKind::GoogleForms, &["url", "unofficial"]),
-    (DestinationKind::GoogleSheets, &["token", "api_url", "spreadsheet", "tab"]),
-    (DestinationKind::Typeform, &["token", "api_url", "secret", "consent"]),
+    (DestinationKind::GoogleSheets, &["token", "connection", "api_url", "spreadsheet", "tab"]),
+    (DestinationKind::Typeform, &["token", "connection", "api_url", "secret", "consent"]),
     (DestinationKind::TypeformWebhook, &["url", "secret"]),
 ];
 

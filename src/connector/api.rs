@@ -105,20 +105,25 @@ impl Api {
         if asked.body.is_some() {
             request.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        let token = self.tokens.token().await.map_err(|ungranted| match ungranted {
-            Ungranted::Reconnect(reason) => Outcome::reconnect("reconnect", None, reason),
-            Ungranted::Later => Outcome::retry("look", None, None),
-        })?;
-        let bearer = format!("Bearer {}", token.expose_secret().trim());
-        let mut bearer = HeaderValue::from_str(&bearer).map_err(|_invalid| failed(&Error::Header))?;
-        bearer.set_sensitive(true);
-        request.headers.insert(AUTHORIZATION, bearer);
+        request.headers.insert(AUTHORIZATION, bearer(&*self.tokens).await?);
         self.client.request(request).await.map_err(|error| match failed(&error) {
             // Asking changes nothing, so nothing is unclear afterwards.
             outcome if is_look && error.is_retryable() => Outcome { class: "look", ..outcome },
             outcome => outcome,
         })
     }
+}
+
+/// What says who calls.
+pub(super) async fn bearer(tokens: &dyn Tokens) -> Result<HeaderValue, Outcome> {
+    let token = tokens.token().await.map_err(|ungranted| match ungranted {
+        Ungranted::Reconnect(reason) => Outcome::reconnect("reconnect", None, reason),
+        Ungranted::Later => Outcome::retry("look", None, None),
+    })?;
+    let bearer = format!("Bearer {}", token.expose_secret().trim());
+    let mut bearer = HeaderValue::from_str(&bearer).map_err(|_invalid| failed(&Error::Header))?;
+    bearer.set_sensitive(true);
+    Ok(bearer)
 }
 
 /// What a call without an answer means.

@@ -7,7 +7,8 @@ use std::{
 };
 
 use formgate::config::{
-    AlertKind, Config, DataApi, Definition, Faults, MasterKey, Mode, Place, Shape, Take, Target, Tool,
+    AlertKind, Config, Credential, DataApi, Definition, Faults, MasterKey, Mode, Place, Shape, Take, Target,
+    Tool,
 };
 use formgate::form::mapping::Step;
 use secrecy::ExposeSecret;
@@ -352,7 +353,14 @@ fn a_hubspot_destination_has_keys_of_its_own() {
     assert!(!format!("{config:?}").contains("canary"));
     let Target::Hubspot(found) = &config.destinations[0].target else { panic!("HubSpot") };
     assert_eq!((found.portal_id.as_str(), found.form.as_deref(), &found.api_url), ("25505644", None, &None));
-    assert_eq!(found.token.expose_secret(), "pat-eu1-canary");
+    let Credential::Token(token) = &found.credential else { panic!("a token") };
+    assert_eq!(token.expose_secret(), "pat-eu1-canary");
+
+    let connected = Folder::new(&hubspot("connection = \"main\"\nportal_id = \"25505644\"\n"));
+    let config = connected.load(&[]).expect("no fault");
+    assert_eq!(config.destinations[0].target.connection(), Some("main"));
+    let both = "connection = \"main\"\ntoken = \"t\"\nportal_id = \"25505644\"\n";
+    has(&Folder::new(&hubspot(both)).faults(&[]), "destination[0].token: is given, and so is a connection");
 
     let faults = Folder::new(&hubspot(
         "portal_id = \"x\"\nform = \"contact\"\napi_url = \"http://api.hsforms.com\"\nurl = \"https://x.example\"\nshape = \"flat\"\ntokn = \"x\"\n",

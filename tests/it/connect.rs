@@ -1,8 +1,12 @@
 //! A person connects a form tool in a browser; tokens are kept, renewed, and given back.
 
 mod attacks;
+mod browser;
 pub(crate) mod fixture;
+mod killed;
+mod parked;
 mod renewal;
+mod third_party;
 
 use fixture::{TOOLS, start};
 use formgate::connector::connection::{Connection, ConnectionId, Means, State};

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
 use sha2::{Digest as _, Sha256};
 use url::Url;
 
 use super::{Builder, fault, policy};
 use crate::app::Error;
-use crate::config::{self, Tool};
+use crate::app::connecting::AccountTokens;
+use crate::client::header;
+use crate::config::{self, Credential, DestinationKind, Tool};
+use crate::connector::connection::ConnectionId;
 use crate::connector::google_forms::script::Items;
 use crate::connector::google_forms::{PublicForm, WebApp, public_page};
 use crate::connector::google_sheets::{self, Sheet};
@@ -17,7 +20,7 @@ use crate::connector::hubspot::crm::{self, Crm, Object};
 use crate::connector::surveymonkey::{self, Responses, Survey};
 use crate::connector::typeform::deliver::{Definition, FormResponse};
 use crate::connector::typeform::hooks::{self, Hooks};
-use crate::connector::{Api, ImportError};
+use crate::connector::{Api, ImportError, Tokens};
 use crate::outbox::DestinationId;
 
 impl Builder<'_> {
@@ -26,19 +29,61 @@ impl Builder<'_> {
         configured: &config::Destination,
         url: Option<&Url>,
         usual: &str,
-        token: &SecretString,
+        credential: &Credential,
     ) -> Result<Api, Error> {
-        let base = url.cloned().map_or_else(|| Url::parse(usual), Ok);
-        // Its name tells nobody the token.
-        let hash = Sha256::digest(token.expose_secret().as_bytes());
-        let account: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        // The region of a connected account is known; Google's sheets are at another host than its forms.
+        let home = match credential {
+            Credential::Connection(name) if configured.target.kind() != DestinationKind::GoogleSheets => self
+                .accounts
+                .iter()
+                .find(|account| account.id.as_str() == name)
+                .map(|account| &account.api_url),
+            _ => None,
+        };
+        let base = url.or(home).cloned().map_or_else(|| Url::parse(usual), Ok);
+        let account = match credential {
+            Credential::Connection(name) => name.clone(),
+            // Its name tells nobody the token.
+            Credential::Token(token) => {
+                let hash = Sha256::digest(token.expose_secret().as_bytes());
+                hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+            }
+        };
         Ok(Api {
             account: format!("{}:{account}", configured.target.kind().as_str()),
             base: base.map_err(|error| fault(configured, error.to_string()))?,
-            tokens: Arc::new(token.clone()),
+            tokens: self.tokens(configured, credential)?,
             policy: policy(configured),
             client: self.client.clone(),
         })
+    }
+
+    /// The token that was pasted, or those of a connected account.
+    pub(super) fn tokens(
+        &self,
+        configured: &config::Destination,
+        credential: &Credential,
+    ) -> Result<Arc<dyn Tokens>, Error> {
+        match credential {
+            Credential::Token(token) => {
+                let sent = format!("Bearer {}", token.expose_secret().trim());
+                header::HeaderValue::try_from(sent)
+                    .map_err(|_| fault(configured, "the token has characters that cannot be sent"))?;
+                Ok(Arc::new(token.clone()))
+            }
+            Credential::Connection(name) => {
+                let id =
+                    name.parse::<ConnectionId>().map_err(|error| fault(configured, error.to_string()))?;
+                if !self.accounts.iter().any(|account| account.id == id) {
+                    tracing::warn!(
+                        destination.id = configured.id.as_str(),
+                        connection.id = %id,
+                        "this account is not connected yet: deliveries wait for formgate connect"
+                    );
+                }
+                Ok(Arc::new(AccountTokens { connections: self.connections.clone(), id }))
+            }
+        }
     }
 
     /// What is read of the definition of each flow that delivers there; all have to be the tool's.
@@ -91,7 +136,7 @@ impl Builder<'_> {
         });
         let crm = Crm {
             id: DestinationId::new(configured.id.as_str())?,
-            api: self.api(configured, target.api_url.as_ref(), crm::API, &target.token)?,
+            api: self.api(configured, target.api_url.as_ref(), crm::API, &target.credential)?,
             object,
         };
         self.each_fits(configured, |_, form| crm.fit(form, &configured.mapping))?;
@@ -110,7 +155,7 @@ impl Builder<'_> {
         }
         Ok(Responses {
             id: DestinationId::new(configured.id.as_str())?,
-            api: self.api(configured, target.api_url.as_ref(), surveymonkey::API, &target.token)?,
+            api: self.api(configured, target.api_url.as_ref(), surveymonkey::API, &target.credential)?,
             collector: target.collector.clone(),
             surveys,
             found: Mutex::default(),
@@ -196,7 +241,7 @@ impl Builder<'_> {
         });
         Ok(Sheet {
             id: DestinationId::new(configured.id.as_str())?,
-            api: self.api(configured, target.api_url.as_ref(), google_sheets::API, &target.token)?,
+            api: self.api(configured, target.api_url.as_ref(), google_sheets::API, &target.credential)?,
             spreadsheet: target.spreadsheet.clone(),
             tab: target.tab.clone(),
             forms: forms.collect(),
@@ -211,7 +256,7 @@ impl Builder<'_> {
     ) -> Result<Hooks, Error> {
         Ok(Hooks {
             id: DestinationId::new(configured.id.as_str())?,
-            api: self.api(configured, target.api_url.as_ref(), hooks::API, &target.token)?,
+            api: self.api(configured, target.api_url.as_ref(), hooks::API, &target.credential)?,
             secret: target.secret.clone(),
             definitions: self.definitions(configured, Tool::Typeform, Definition::read)?,
             policy: policy(configured),

@@ -7,6 +7,7 @@ use url::Url;
 
 use super::{DestinationKind, Shape, destination_url, is_webhook_secret, route};
 use crate::config::fault::Place;
+use crate::config::id::DestinationId;
 use crate::config::read::Section;
 use crate::config::resource::default;
 
@@ -32,6 +33,14 @@ pub enum Target {
     TypeformWebhook(TypeformWebhook),
 }
 
+/// With what a tool lets us in.
+pub enum Credential {
+    /// A token that was made there.
+    Token(SecretString),
+    /// A connected account, by its name.
+    Connection(String),
+}
+
 /// `kind = "typeform-webhook"`. Its URL may itself be a secret and is not shown.
 pub struct TypeformWebhook {
     /// Where it is.
@@ -43,7 +52,7 @@ pub struct TypeformWebhook {
 /// `kind = "typeform"`: the endpoints are asked of Typeform.
 pub struct TypeformHooks {
     /// May read the form's webhooks.
-    pub token: SecretString,
+    pub credential: Credential,
     /// Where Typeform's API is, if not in the United States.
     pub api_url: Option<Url>,
     /// Signs deliveries as Typeform does.
@@ -65,7 +74,7 @@ pub struct Webhook {
 /// `kind = "hubspot"`.
 pub struct Hubspot {
     /// A private app's or a service key's.
-    pub token: SecretString,
+    pub credential: Credential,
     /// The account's number.
     pub portal_id: String,
     /// The form's guid; none: the one of the flow's form.
@@ -77,7 +86,7 @@ pub struct Hubspot {
 /// `kind = "hubspot-crm"`.
 pub struct HubspotCrm {
     /// A private app's or a service key's.
-    pub token: SecretString,
+    pub credential: Credential,
     /// Where the API is, if not at HubSpot's usual host.
     pub api_url: Option<Url>,
     /// The type of the object that is made besides the contact.
@@ -89,7 +98,7 @@ pub struct HubspotCrm {
 /// `kind = "surveymonkey"`.
 pub struct SurveyMonkey {
     /// May create responses.
-    pub token: SecretString,
+    pub credential: Credential,
     /// Where the account's API is, if not in the United States.
     pub api_url: Option<Url>,
     /// The collector's id; none: one named WhatsApp is found or made.
@@ -113,7 +122,7 @@ pub struct GoogleForm {
 /// `kind = "google-sheets"`.
 pub struct Sheets {
     /// May write to the sheet.
-    pub token: SecretString,
+    pub credential: Credential,
     /// Where the API is, if not at Google's.
     pub api_url: Option<Url>,
     /// The spreadsheet's id.
@@ -135,6 +144,24 @@ impl Target {
             Self::Sheets(_) => DestinationKind::GoogleSheets,
             Self::Typeform(_) => DestinationKind::Typeform,
             Self::TypeformWebhook(_) => DestinationKind::TypeformWebhook,
+        }
+    }
+
+    /// The connected account that it is reached with, if it is.
+    pub fn connection(&self) -> Option<&str> {
+        let credential = match self {
+            Self::Hubspot(target) => &target.credential,
+            Self::HubspotCrm(target) => &target.credential,
+            Self::Surveymonkey(target) => &target.credential,
+            Self::Sheets(target) => &target.credential,
+            Self::Typeform(target) => &target.credential,
+            Self::Webhook(_) | Self::AppsScript(_) | Self::GoogleForm(_) | Self::TypeformWebhook(_) => {
+                return None;
+            }
+        };
+        match credential {
+            Credential::Connection(name) => Some(name),
+            Credential::Token(_) => None,
         }
     }
 
@@ -212,15 +239,36 @@ fn typeform_webhook(section: &Section<'_>, private: bool) -> Option<TypeformWebh
 }
 
 fn typeform(section: &Section<'_>, private: bool) -> Option<TypeformHooks> {
-    let (token, api_url) = (section.secret("token"), api_url(section, private));
+    let api_url = api_url(section, private);
     let secret = section.secret("secret");
     agreed(
         section,
         "consent",
         "Whoever runs the form's webhooks will take these responses for Typeform's, which has none of them: write consent = true when they know",
     );
-    section.require("token", "Write a token that may read the form's webhooks: token = \"env:NAME\"");
-    Some(TypeformHooks { token: token?, api_url, secret })
+    let credential =
+        credential(section, "Write a token that may read the form's webhooks: token = \"env:NAME\"");
+    Some(TypeformHooks { credential: credential?, api_url, secret })
+}
+
+/// A token, or a connected account.
+fn credential(section: &Section<'_>, fix: &str) -> Option<Credential> {
+    let connection =
+        section.parsed("connection", "Take the name that formgate connections list shows", |text| {
+            text.parse::<DestinationId>().map(|id| id.as_str().to_owned()).map_err(|error| error.to_string())
+        });
+    match (section.given("token"), section.given("connection")) {
+        (Some((_, place)), Some(_)) => {
+            section.fault("token", place, "is given, and so is a connection", "Remove one of them");
+            None
+        }
+        (None, Some(_)) => connection.map(Credential::Connection),
+        (Some(_), None) => section.secret("token").map(Credential::Token),
+        (None, None) => {
+            section.missing("token", format!("{fix}, or connect an account and write connection = \"NAME\""));
+            None
+        }
+    }
 }
 
 /// A switch without which a kind is not used at all.
@@ -252,7 +300,6 @@ fn webhook(section: &Section<'_>, private: bool) -> Option<Webhook> {
 }
 
 fn hubspot(section: &Section<'_>, private: bool) -> Option<Hubspot> {
-    let token = section.secret("token");
     let portal_id =
         section.parsed("portal_id", "Copy the number from your account's menu in HubSpot", |text| {
             let digits = (1..=20).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -265,28 +312,31 @@ fn hubspot(section: &Section<'_>, private: bool) -> Option<Hubspot> {
                 .map_err(|_| "is not a form's guid".to_owned())
         });
     let api_url = api_url(section, private);
-    section.require("token", "Write the token of a service key or private app: token = \"env:NAME\"");
+    let credential =
+        credential(section, "Write the token of a service key or private app: token = \"env:NAME\"");
     section.require("portal_id", "Write the account's number in quotes");
-    Some(Hubspot { token: token?, portal_id: portal_id?, form, api_url })
+    Some(Hubspot { credential: credential?, portal_id: portal_id?, form, api_url })
 }
 
 fn hubspot_crm(section: &Section<'_>, private: bool) -> Option<HubspotCrm> {
-    let (token, api_url) = (section.secret("token"), api_url(section, private));
+    let api_url = api_url(section, private);
     let object = id(section, "object", "Write the type's id, such as \"2-7654321\"");
     let object_id = id(section, "object_id", "Write the internal name of a property with unique values");
     if object_id.is_some() && object.is_none() {
         let place = section.place.clone();
         section.fault("object_id", place, "has no meaning without an object", "Write object, too");
     }
-    section.require("token", "Write the token of a service key or private app: token = \"env:NAME\"");
-    Some(HubspotCrm { token: token?, api_url, object, object_id })
+    let credential =
+        credential(section, "Write the token of a service key or private app: token = \"env:NAME\"");
+    Some(HubspotCrm { credential: credential?, api_url, object, object_id })
 }
 
 fn surveymonkey(section: &Section<'_>, private: bool) -> Option<SurveyMonkey> {
-    let (token, api_url) = (section.secret("token"), api_url(section, private));
+    let api_url = api_url(section, private);
     let collector = id(section, "collector", "Copy the collector's number, or leave it out");
-    section.require("token", "Write an access token that may create responses: token = \"env:NAME\"");
-    Some(SurveyMonkey { token: token?, api_url, collector })
+    let credential =
+        credential(section, "Write an access token that may create responses: token = \"env:NAME\"");
+    Some(SurveyMonkey { credential: credential?, api_url, collector })
 }
 
 fn apps_script(section: &Section<'_>, private: bool) -> Option<AppsScript> {
@@ -312,12 +362,13 @@ fn google_form(section: &Section<'_>, private: bool) -> Option<GoogleForm> {
 }
 
 fn sheets(section: &Section<'_>, private: bool) -> Option<Sheets> {
-    let (token, api_url) = (section.secret("token"), api_url(section, private));
+    let api_url = api_url(section, private);
     let spreadsheet = id(section, "spreadsheet", "Copy it from the sheet's address, between /d/ and /edit");
     let tab = section.text("tab").map(|(text, _)| text);
-    section.require("token", "Write an access token that may write to the sheet: token = \"env:NAME\"");
+    let credential =
+        credential(section, "Write an access token that may write to the sheet: token = \"env:NAME\"");
     section.require("spreadsheet", "Copy it from the sheet's address, between /d/ and /edit");
-    Some(Sheets { token: token?, api_url, spreadsheet: spreadsheet?, tab })
+    Some(Sheets { credential: credential?, api_url, spreadsheet: spreadsheet?, tab })
 }
 
 fn header(section: &Section<'_>, name: &str, text: &str, place: Place) -> Option<SecretString> {

@@ -166,6 +166,7 @@ impl Connections {
                 state: State::Active,
                 made_at_ms,
                 made_by,
+                connected_at_ms: now_ms,
             };
             let (expect, action) = match &old {
                 Some((_, record)) => (Expectation::Version(record.version), "connection.renewed"),

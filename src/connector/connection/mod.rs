@@ -227,6 +227,21 @@ impl Connections {
         }
     }
 
+    /// After a tool has refused something: asks whether it refuses the token, and renews it then. `false` if the token is
+    /// good, so that something else was the matter.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn mend(&self, id: &ConnectionId) -> Result<bool, Error> {
+        let (connection, provider) = self.provider_of(id).await?;
+        let access = self.token(id).await?;
+        match provider.account(&self.0.client, &connection.api_url, &access.token).await {
+            Err(oauth::Error::Grant { .. }) => self.instead_of(id, &access.token).await.map(|_renewed| true),
+            Ok(_) | Err(oauth::Error::Forbidden { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Gives the tokens back where the tool can, and forgets the connection. Says whether the tool was told.
     ///
     /// # Errors

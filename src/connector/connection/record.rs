@@ -123,6 +123,9 @@ pub struct Connection {
     pub made_at_ms: i64,
     /// By whom.
     pub made_by: String,
+    /// When it was connected last.
+    #[serde(default)]
+    pub connected_at_ms: i64,
 }
 
 /// The credentials, sealed in [`crate::store::Table::Secret`].

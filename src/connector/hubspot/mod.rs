@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-pub use self::deliver::{HubSpot, InvalidToken, Plan, SUBMISSION_API, Settings};
+pub use self::deliver::{HubSpot, Plan, SUBMISSION_API, Settings};
 use self::source::{Dialect, scalar};
 use super::json::{flag, list, text};
 use super::{Connector, Import, ImportError, Note};

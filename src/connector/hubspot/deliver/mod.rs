@@ -11,9 +11,9 @@ mod verdict;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
-use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use url::Url;
 
@@ -22,6 +22,8 @@ pub(super) use self::plan::midnight;
 use self::verdict::judge;
 use crate::client::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use crate::client::{AddressPolicy, Client, Method, Request};
+use crate::connector::Tokens;
+use crate::connector::api;
 use crate::connector::json::{list, text};
 use crate::outbox::{Attempting, Call, Destination, DestinationId, Grade, Outcome, Submission, Verdict};
 
@@ -49,8 +51,8 @@ pub struct Settings {
     pub form: Option<String>,
     /// Where submissions are taken.
     pub api: Url,
-    /// A private app's or a service key's.
-    pub token: SecretString,
+    /// A private app's, a service key's or a connected account's.
+    pub tokens: Arc<dyn Tokens>,
     /// How Formgate is reached from outside, for the address of the page.
     pub public_url: Option<Url>,
     /// What each version of each flow sends, by flow and version.
@@ -64,7 +66,6 @@ pub struct Settings {
 /// A HubSpot form as a destination.
 pub struct HubSpot {
     settings: Settings,
-    authorization: HeaderValue,
 }
 
 impl std::fmt::Debug for HubSpot {
@@ -72,11 +73,6 @@ impl std::fmt::Debug for HubSpot {
         formatter.debug_struct("HubSpot").field("id", &self.settings.id).finish_non_exhaustive()
     }
 }
-
-/// The token has characters that no token has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the token has characters that cannot be sent")]
-pub struct InvalidToken;
 
 /// What a search for our own submission found.
 enum Search {
@@ -90,15 +86,8 @@ enum Search {
 
 impl HubSpot {
     /// A destination with these settings.
-    ///
-    /// # Errors
-    /// [`InvalidToken`].
-    pub fn new(settings: Settings) -> Result<HubSpot, InvalidToken> {
-        let token = settings.token.expose_secret().trim();
-        let mut authorization =
-            HeaderValue::try_from(format!("Bearer {token}")).map_err(|_invalid| InvalidToken)?;
-        authorization.set_sensitive(true);
-        Ok(HubSpot { settings, authorization })
+    pub fn new(settings: Settings) -> HubSpot {
+        HubSpot { settings }
     }
 
     async fn send(&self, call: Call<'_>) -> Outcome {
@@ -126,7 +115,10 @@ impl HubSpot {
             Err(unfit) => return Outcome::refused("mapping", None, unfit.0),
         };
         let path = ["submissions", "v3", "integration", "secure", "submit", &self.settings.portal, form];
-        let mut request = self.request(Method::POST, &self.settings.api, &path, body, call);
+        let mut request = match self.request(Method::POST, &self.settings.api, &path, body, call).await {
+            Ok(request) => request,
+            Err(outcome) => return outcome,
+        };
         request.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         match self.settings.client.request(request).await {
             Ok(response) => match judge(response.status, &response.headers, &response.body, plan) {
@@ -140,15 +132,22 @@ impl HubSpot {
         }
     }
 
-    fn request(&self, method: Method, api: &Url, path: &[&str], body: String, call: Call<'_>) -> Request {
+    async fn request(
+        &self,
+        method: Method,
+        api: &Url,
+        path: &[&str],
+        body: String,
+        call: Call<'_>,
+    ) -> Result<Request, Outcome> {
         let mut url = api.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);
         }
         let mut request = Request::new(method, url, body, call.deadline);
         request.policy = self.settings.policy;
-        request.headers.insert(AUTHORIZATION, self.authorization.clone());
-        request
+        request.headers.insert(AUTHORIZATION, api::bearer(&*self.settings.tokens).await?);
+        Ok(request)
     }
 
     /// The address under which HubSpot shows where a submission came from. It carries our ids.
@@ -173,7 +172,10 @@ impl HubSpot {
         let mut after: Option<String> = None;
         for _ in 0..MAX_PAGES {
             let path = ["form-integrations", "v1", "submissions", "forms", form];
-            let mut request = self.request(Method::GET, &api, &path, String::new(), call);
+            let mut request = match self.request(Method::GET, &api, &path, String::new(), call).await {
+                Ok(request) => request,
+                Err(outcome) => return Search::Later(outcome),
+            };
             request
                 .url
                 .query_pairs_mut()
