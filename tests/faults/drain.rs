@@ -68,6 +68,6 @@ fn a_process_that_is_told_to_stop_ends_in_time_and_the_next_one_goes_on_at_once(
         process.stop();
         assert_eq!(ledger.complaints(), Vec::<String>::new());
         assert_eq!(ledger.repeats().unexplained, 0);
-        run::tell("SIGTERM", rounds, told.len(), 0, &ledger.repeats().to_string());
+        run::tell("SIGTERM", rounds, told.len(), missing().iter().sum(), &ledger.repeats().to_string());
     });
 }

@@ -9,13 +9,16 @@
 //! `FORMGATE_FAULT_FULL=1` takes the numbers of a release, `FORMGATE_FAULT_ROUNDS` any others; `FORMGATE_FAULT_SEED` repeats
 //! the choices of a run.
 
+mod clock;
 mod destinations;
+mod disk;
 mod drain;
 mod ledger;
 mod line;
 mod people;
 mod points;
 mod poison;
+mod power;
 mod process;
 mod repeats;
 mod run;

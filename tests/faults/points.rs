@@ -347,9 +347,11 @@ fn a_program_that_commits_in_two_steps_is_caught_with_a_submission_that_goes_now
         people.walk_until(3);
         people.finish().await;
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let missing = ledger.missing(&sink.id, &ledger.acknowledged());
+        let told = ledger.acknowledged();
+        let missing = ledger.missing(&sink.id, &told);
         process.stop();
-        run::tell("killed between two commits: control", 1, 3, missing.len(), "0");
+        let repeats = ledger.repeats().to_string();
+        run::tell("killed between two commits: control", 1, told.len(), missing.len(), &repeats);
         assert_eq!(missing.len(), 1, "the harness would not notice a loss");
     });
 }

@@ -16,7 +16,7 @@ use super::sink::Sink;
 const SUBMISSIONS: (u32, u32) = (300, 1_000);
 
 /// Has them accepted while their destination is paused, spoils some, and times the rest. Says how many were quarantined.
-async fn deliver(count: u32, poisoned: u32, dice: &mut SmallRng) -> (Duration, u64) {
+async fn deliver(count: u32, poisoned: u32, dice: &mut SmallRng) -> (Duration, u64, usize) {
     let ledger = Arc::new(Ledger::default());
     let sink = Sink::start("crm", &ledger, SmallRng::seed_from_u64(dice.random())).await;
     let gate = Gate::new(&ledger, &[&sink], &[]);
@@ -56,18 +56,19 @@ async fn deliver(count: u32, poisoned: u32, dice: &mut SmallRng) -> (Duration, u
     let depths = gate.depths().await;
     let [crm] = depths.as_slice() else { panic!("{depths:?}") };
     assert_eq!((crm.due, crm.in_flight, crm.delivered), (0, 0, u64::from(count - poisoned)));
-    (took, crm.dead)
+    let lost = ledger.missing("crm", &ledger.acknowledged()).len() - poisoned as usize;
+    (took, crm.dead, lost)
 }
 
 #[test]
 fn one_submission_in_a_hundred_that_cannot_be_read_is_set_aside_and_holds_up_nobody() {
     let (count, mut dice) = (run::numbers(SUBMISSIONS.0, SUBMISSIONS.1), run::dice());
     run::runtime().block_on(async {
-        let (usual, none) = deliver(count, 0, &mut dice).await;
-        let (with_poison, quarantined) = deliver(count, count / 100, &mut dice).await;
+        let (usual, none, _) = deliver(count, 0, &mut dice).await;
+        let (with_poison, quarantined, lost) = deliver(count, count / 100, &mut dice).await;
         println!("{count} took {usual:?}, with {} spoiled {with_poison:?}", count / 100);
         assert_eq!((none, quarantined), (0, u64::from(count / 100)));
         assert!(with_poison <= usual * 6 / 5 + Duration::from_secs(1), "{usual:?} became {with_poison:?}");
-        run::tell("one in a hundred is unreadable", 1, count as usize, 0, "0");
+        run::tell("one in a hundred is unreadable", 1, count as usize, lost, "0");
     });
 }

@@ -43,7 +43,8 @@ fn the_same_envelope_many_times_at_once_is_one_submission_and_one_reply() {
     let (walks, mut dice) = (run::numbers(WALKS.0, WALKS.1), run::dice());
     let ledger = run::runtime().block_on(walk(walks, "", &mut dice));
     let told = ledger.acknowledged();
-    run::tell("every request up to five times", walks, told.len(), 0, &ledger.repeats().to_string());
+    let lost = ledger.missing("crm", &told).len();
+    run::tell("every request up to five times", walks, told.len(), lost, &ledger.repeats().to_string());
     assert_eq!(ledger.complaints(), Vec::<String>::new());
     assert_eq!((told.len(), ledger.count("crm")), (walks as usize, walks as usize));
     assert_eq!(ledger.repeats().unexplained, 0);

@@ -1,6 +1,7 @@
 //! A destination: a server of its own that checks signatures by its own code, writes down what came, and behaves as badly
 //! as a test wants.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ pub enum Manner {
     Mixed,
     /// Takes nothing and says so.
     Broken,
+    /// Refuses each delivery once and takes it then.
+    Once,
     /// Takes it and never answers.
     Hang,
     /// Takes it and sends its answer byte by byte, one a second.
@@ -60,8 +63,10 @@ struct Inside {
     ledger: Arc<Ledger>,
     manner: Mutex<Manner>,
     dice: Mutex<SmallRng>,
-    /// Hears of every delivery that was taken, before it is answered: its submission and its key.
+    /// Hears of every delivery that was taken, or refused for the first time, before it is answered.
     heard: Mutex<Option<mpsc::UnboundedSender<Heard>>>,
+    /// Keys that came once, where each is refused once.
+    refused: Mutex<BTreeSet<String>>,
 }
 
 /// What a test hears of a delivery.
@@ -71,6 +76,8 @@ pub struct Heard {
     pub completed_at_ms: i64,
     /// By the wall clock.
     pub at_ms: i64,
+    pub taken: bool,
+    pub key: String,
 }
 
 impl Sink {
@@ -84,6 +91,7 @@ impl Sink {
             manner: Mutex::new(Manner::Well),
             dice: Mutex::new(dice),
             heard: Mutex::default(),
+            refused: Mutex::default(),
         });
         let secret = format!("whsec_{}", STANDARD.encode(inside.key));
         let serving = Arc::clone(&inside);
@@ -119,6 +127,7 @@ impl Sink {
 enum Fate {
     Take,
     Refuse(&'static str),
+    RefuseOnce,
     Reset,
     /// Not taken, and never answered.
     Ignore,
@@ -139,6 +148,7 @@ impl Inside {
         };
         let fate = match manner {
             Manner::Well | Manner::Slow(_) => Fate::Take,
+            Manner::Once => Fate::RefuseOnce,
             Manner::Broken => Fate::Refuse("500 Internal Server Error\r\n"),
             Manner::Hang => Fate::Swallow,
             Manner::Drip => Fate::Drip,
@@ -161,13 +171,18 @@ impl Inside {
         let Some((head, body)) = read_request(&mut stream).await? else { return Ok(()) };
         match fate {
             Fate::Refuse(status) => return answer(&mut stream, status).await,
+            Fate::RefuseOnce if self.is_first(&head) => {
+                let key = header(&head, "webhook-id");
+                self.tell(Heard { completed_at_ms: 0, at_ms: now_ms(), taken: false, key });
+                return answer(&mut stream, "500 Internal Server Error\r\n").await;
+            }
             Fate::Ignore => {
                 tokio::time::sleep(FOR_EVER).await;
                 return Ok(());
             }
             _ => {}
         }
-        let answered = matches!(fate, Fate::Take);
+        let answered = matches!(fate, Fate::Take | Fate::RefuseOnce);
         if !self.take(&head, &body, answered) {
             return answer(&mut stream, "401 Unauthorized\r\n").await;
         }
@@ -196,15 +211,8 @@ impl Inside {
 
     /// Writes down a delivery; `false` if it is none of ours.
     fn take(&self, head: &str, body: &[u8], answered: bool) -> bool {
-        let header = |name: &str| {
-            let line = head.lines().find_map(|line| {
-                let (found, value) = line.split_once(':')?;
-                found.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
-            });
-            line.unwrap_or_default()
-        };
         let [key, timestamp, signatures] =
-            ["webhook-id", "webhook-timestamp", "webhook-signature"].map(header);
+            ["webhook-id", "webhook-timestamp", "webhook-signature"].map(|name| header(head, name));
         let read = serde_json::from_slice::<Value>(body).ok();
         let text = |path: &str| Some(read.as_ref()?.pointer(path)?.as_str()?.to_owned());
         let said = || {
@@ -220,14 +228,34 @@ impl Inside {
         let delivery =
             Delivery { destination: &self.id, key: &key, submission: &submission, walk: &walk, name: &name };
         self.ledger.deliver(&delivery, answered);
-        if let Some(heard) = &*self.heard.lock().expect("no panic while held") {
-            let at_ms = jiff::Timestamp::now().as_millisecond();
-            let completed_at: jiff::Timestamp = completed_at.parse().expect("a time");
-            let completed_at_ms = completed_at.as_millisecond();
-            let _nobody_listens = heard.send(Heard { completed_at_ms, at_ms });
-        }
+        let completed_at: jiff::Timestamp = completed_at.parse().expect("a time");
+        let completed_at_ms = completed_at.as_millisecond();
+        self.tell(Heard { completed_at_ms, at_ms: now_ms(), taken: true, key });
         true
     }
+
+    fn tell(&self, what: Heard) {
+        if let Some(heard) = &*self.heard.lock().expect("no panic while held") {
+            let _nobody_listens = heard.send(what);
+        }
+    }
+
+    /// Whether a delivery of this key comes for the first time.
+    fn is_first(&self, head: &str) -> bool {
+        self.refused.lock().expect("no panic while held").insert(header(head, "webhook-id"))
+    }
+}
+
+fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
+
+fn header(head: &str, name: &str) -> String {
+    let line = head.lines().find_map(|line| {
+        let (found, value) = line.split_once(':')?;
+        found.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
+    });
+    line.unwrap_or_default()
 }
 
 /// Head and body, or nothing if it was cut off.

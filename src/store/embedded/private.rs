@@ -3,15 +3,28 @@
 use std::fs::{File, OpenOptions};
 use std::path::Path;
 
-#[cfg(unix)]
+/// Makes the folder, for this user alone, and its name safe: without that a power loss may forget the folder as a whole,
+/// with everything in it that was synced.
 pub(super) fn create_private_directory(directory: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
-}
-
-#[cfg(not(unix))]
-pub(super) fn create_private_directory(directory: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(directory)
+    let directory = std::path::absolute(directory)?;
+    let missing = directory.ancestors().take_while(|folder| !folder.exists()).count();
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::DirBuilderExt;
+        builder.mode(0o700);
+    }
+    builder.create(&directory)?;
+    // Also if it was there: whoever made it may have died before this.
+    for folder in directory.ancestors().skip(1).take(missing.max(1)) {
+        match File::open(folder).and_then(|folder| folder.sync_all()) {
+            // A folder that somebody else made, in one that is none of ours.
+            Err(error) if missing == 0 && error.kind() == std::io::ErrorKind::PermissionDenied => {}
+            synced => synced?,
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn open_private_file(path: &Path) -> std::io::Result<File> {
