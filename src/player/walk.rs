@@ -243,7 +243,7 @@ impl<T: Transport> Player<T> {
     }
 
     /// Enters a value, and does what the input does when it changes. Null clears it. A picker takes files by path, or by
-    /// name and content: see [`Picked::read`]; they are encrypted and uploaded.
+    /// name and content: see `media::Picked`; they are encrypted and uploaded.
     pub async fn fill(&mut self, name: &str, value: Value) -> Result<Outcome, Error> {
         let screen = self.screen().ok_or(Error::Closed)?;
         let input = screen.input(name).ok_or_else(|| Error::NoSuchComponent(name.to_owned()))?;

@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Characters of a tool's own words that are passed on.
 const MAX_QUOTED: usize = 200;
 
-/// Gives the token for the next call. [`Refused`] says that somebody has to connect the account again.
+/// Gives the token for the next call. [`Error::Reconnect`] says that somebody has to connect the account again.
 pub trait Bearer: Send + Sync {
     /// A token that is valid now.
     fn token(&self) -> Pin<Box<dyn Future<Output = Result<SecretString, Error>> + Send + '_>>;

@@ -1,6 +1,6 @@
 //! The management API, `/api/v1/…`: JSON over HTTP, with tokens (`Authorization: Bearer fgt_…`).
 //!
-//! Invariant: [`ROUTES`] is all there is. [`Api::answer`] finds the route, the principal, checks the scope, finds the
+//! Invariant: the table of routes is all there is. [`Api::answer`] finds the route, the principal, checks the scope, finds the
 //! object that the path names and checks that it is in the principal's workspace, in this order, before a handler runs.
 //! The OpenAPI document is made from the same handlers; a test holds both equal.
 //!
