@@ -51,6 +51,10 @@ impl Chromium {
     }
 
     async fn call(&self, method: Method, path: &str, body: Value) -> Value {
+        self.try_call(method, path, body).await.unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    async fn try_call(&self, method: Method, path: &str, body: Value) -> Result<Value, Value> {
         let url = format!("{}{}{path}", self.root, self.session).parse().expect("a URL");
         let body = if method == Method::GET { String::new() } else { body.to_string() };
         let mut request = Request::new(method, url, body, Instant::now() + Duration::from_secs(60));
@@ -59,8 +63,7 @@ impl Chromium {
         request.max_response_bytes = 4 * 1024 * 1024;
         let answer = Client::new().request(request).await.expect("an answer");
         let json: Value = serde_json::from_slice(&answer.body).expect("JSON");
-        assert!(answer.status.is_success(), "{path}: {json}");
-        json["value"].clone()
+        if answer.status.is_success() { Ok(json["value"].clone()) } else { Err(json) }
     }
 
     async fn element(&self, css: &str) -> String {
@@ -79,8 +82,9 @@ impl Chromium {
     async fn says(&self, words: &str) -> String {
         let until = Instant::now() + Duration::from_secs(20);
         loop {
-            let body = self.element("body").await;
-            let text = self.call(Method::GET, &format!("/element/{body}/text"), json!({})).await;
+            // Between two pages there is none to ask.
+            let script = json!({"script": "return document.body.innerText", "args": []});
+            let text = self.try_call(Method::POST, "/execute/sync", script).await.unwrap_or_default();
             let text = text.as_str().unwrap_or_default();
             if text.contains(words) {
                 return text.to_owned();
