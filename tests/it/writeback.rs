@@ -1,5 +1,6 @@
 //! Submissions back into the tools by every way that is configured, against peers on sockets.
 
+mod collector;
 mod crm;
 mod descriptions;
 mod hooks;
