@@ -10,7 +10,6 @@ use crate::client::Client;
 use crate::config::{Config, ToolClient};
 use crate::connector::connection::{ConnectionId, Connections, State};
 use crate::connector::oauth::{Provider, Settings};
-use crate::connector::{Granting, Tokens, Ungranted};
 use crate::crypto::Sealer;
 use crate::outbox::{Clock, DestinationId, Outbox};
 use crate::store::Store;
@@ -41,27 +40,6 @@ fn settings(tool: &ToolClient) -> Settings {
         account_url: tool.account_url.clone(),
         api_url: tool.api_url.clone(),
         allow_private_network: tool.allow_private_network,
-    }
-}
-
-/// The tokens of a connected account.
-pub(super) struct AccountTokens {
-    pub(super) connections: Connections,
-    pub(super) id: ConnectionId,
-}
-
-impl Tokens for AccountTokens {
-    fn token(&self) -> Granting<'_> {
-        Box::pin(async move {
-            match self.connections.token(&self.id).await {
-                Ok(access) => Ok(access.token),
-                Err(error) if error.needs_somebody() => Err(Ungranted::Reconnect(error.to_string())),
-                Err(error) => {
-                    tracing::warn!(connection.id = %self.id, %error, "there is no token just now");
-                    Err(Ungranted::Later)
-                }
-            }
-        })
     }
 }
 

@@ -227,7 +227,7 @@ pub(super) async fn forms_of(
     let found = connections.get(&id).await.map_err(|error| unknown(&error))?;
     let policy = connections.provider(&found.provider).map_or(AddressPolicy::PublicHttps, Provider::policy);
     let account =
-        Account { api: found.api_url.clone(), bearer: connections.bearer(id), client: Client::new(), policy };
+        Account { api: found.api_url.clone(), tokens: connections.tokens(id), client: Client::new(), policy };
     let tool = found.tool.as_str().to_owned();
     match source::source(&tool, account) {
         Some(source) => Ok((tool, source)),

@@ -90,13 +90,7 @@ impl<'a> Asked<'a> {
 
 impl Api {
     pub(super) async fn call(&self, asked: Asked<'_>) -> Result<Response, Outcome> {
-        let mut url = self.base.clone();
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(asked.path);
-        }
-        if !asked.query.is_empty() {
-            url.query_pairs_mut().extend_pairs(asked.query);
-        }
+        let url = at(&self.base, asked.path, asked.query);
         let is_look = asked.method == Method::GET;
         let body = asked.body.map(Value::to_string).unwrap_or_default();
         let mut request = Request::new(asked.method, url, body, asked.deadline);
@@ -112,6 +106,18 @@ impl Api {
             outcome => outcome,
         })
     }
+}
+
+/// An address below a root: the path's parts are escaped one by one.
+pub(super) fn at(root: &Url, path: &[&str], query: &[(&str, &str)]) -> Url {
+    let mut url = root.clone();
+    if let Ok(mut segments) = url.path_segments_mut() {
+        segments.pop_if_empty().extend(path);
+    }
+    if !query.is_empty() {
+        url.query_pairs_mut().extend_pairs(query);
+    }
+    url
 }
 
 /// What says who calls.

@@ -78,13 +78,7 @@ pub(super) async fn answer(parts: &Parts, flow: &Flow, opened: Opened) -> Answer
             );
             Outcome::Reply(ok(&exchange, json!({"data": {"acknowledged": true}})))
         }
-        _ => {
-            let turner = Turner { parts, flow, exchange: &exchange, envelope: &envelope };
-            match turner.may_open().await {
-                Ok(()) => turner.turn(),
-                Err(refusal) => turner.refused(flow.newest(), refusal),
-            }
-        }
+        _ => Turner { parts, flow, exchange: &exchange, envelope: &envelope }.turn().await,
     };
     match outcome {
         Outcome::Reply(reply) => {
@@ -180,7 +174,7 @@ struct Turner<'a> {
 }
 
 impl Turner<'_> {
-    fn turn(&self) -> Outcome {
+    async fn turn(&self) -> Outcome {
         let Some(newest) = self.flow.newest() else { return self.expired(None) };
         let token = match self.token() {
             Ok(token) => token,
@@ -190,24 +184,13 @@ impl Turner<'_> {
             Action::DataExchange => self.data_exchange(token),
             Action::Back => self.back(token.as_ref(), newest),
             // An action that is not known yet opens the flow anew, like INIT.
-            _ => self.open(token.as_ref(), newest),
-        }
-    }
-
-    /// Whether the person may open the flow, as far as the token names one.
-    async fn may_open(&self) -> Result<(), Denial> {
-        if matches!(self.exchange.action, Action::DataExchange | Action::Back) {
-            return Ok(());
-        }
-        let now_s = u64::try_from(self.parts.clock.now_ms() / 1_000).unwrap_or(0);
-        let text = self.exchange.flow_token.as_str();
-        repeat::may_open(&self.parts.outbox, &self.parts.sealer, self.flow, text, now_s).await
-    }
-
-    fn refused(&self, handler: Option<&Arc<Handler>>, refusal: Denial) -> Outcome {
-        match handler {
-            Some(handler) => Outcome::Reply(refused(handler.form(), refusal)),
-            None => self.expired(None),
+            _ => {
+                let text = self.exchange.flow_token.as_str();
+                match repeat::may_open(&self.parts.outbox, self.flow, token.as_ref(), text).await {
+                    Ok(()) => self.open(token.as_ref(), newest),
+                    Err(refusal) => Outcome::Reply(refused(newest.form(), refusal)),
+                }
+            }
         }
     }
 

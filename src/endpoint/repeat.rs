@@ -5,7 +5,6 @@
 
 use super::Flow;
 use super::token::Token;
-use crate::crypto::Sealer;
 use crate::flow::words::Words;
 use crate::outbox::{Answering, Contact, Denial, Outbox};
 
@@ -20,20 +19,15 @@ pub(super) fn contact(token: &Token) -> Option<Contact> {
     known.then(|| Contact { phone: token.phone.clone(), user_id: token.user_id.clone() })
 }
 
-/// Why the flow does not open with this token; foreign tokens name nobody.
+/// Why the flow does not open with this token, whose text is `text`; a foreign one, which is `None`, names nobody.
 pub(super) async fn may_open(
     outbox: &Outbox,
-    sealer: &Sealer,
     flow: &Flow,
+    token: Option<&Token>,
     text: &str,
-    now_s: u64,
 ) -> Result<(), Denial> {
-    if !Token::is_ours(text) {
-        return Ok(());
-    }
-    // One that does not open is refused elsewhere.
-    let Ok(token) = Token::open(sealer, &flow.id, text, now_s) else { return Ok(()) };
-    outbox.may_open(answering(flow, Some(&token)), &flow.id, text, contact(&token).as_ref()).await
+    let Some(token) = token else { return Ok(()) };
+    outbox.may_open(answering(flow, Some(token)), &flow.id, text, contact(token).as_ref()).await
 }
 
 /// What the person reads.

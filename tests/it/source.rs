@@ -64,7 +64,7 @@ impl Tools {
     fn source(&self, tool: &str, token: &str) -> Box<dyn Source> {
         let account = Account {
             api: self.api(tool),
-            bearer: Arc::new(SecretString::from(token)),
+            tokens: Arc::new(SecretString::from(token)),
             client: Client::new(),
             policy: AddressPolicy::AllowPrivateNetwork,
         };

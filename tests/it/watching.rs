@@ -125,8 +125,16 @@ async fn a_flow_whose_destination_knows_its_forms_beforehand_is_served_anew_afte
     let site = site(destination).await;
     site.connect("typeform").await;
     assert_eq!(check(&site).await, "it was read for the first time");
-    // It looks at once; what it may not serve it does not serve.
-    sleep(Duration::from_millis(500)).await;
+    // The version is made at the next look, which the one before has brought about, and then held back.
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        let versions = ask(&site, FlowCommand::Versions { flow: "garden".into() }).await.expect("versions");
+        if !versions.is_empty() {
+            break;
+        }
+        assert!(Instant::now() < end, "no version was made");
+        sleep(Duration::from_millis(20)).await;
+    }
     assert!(site.flows.get("garden").is_none());
     let folder = site.end().await;
 

@@ -9,7 +9,6 @@ use url::Url;
 
 use super::{Builder, fault, policy};
 use crate::app::Error;
-use crate::app::connecting::AccountTokens;
 use crate::client::header;
 use crate::config::{self, Credential, DestinationKind, Tool};
 use crate::connector::connection::ConnectionId;
@@ -81,7 +80,7 @@ impl Builder<'_> {
                         "this account is not connected yet: deliveries wait for formgate connect"
                     );
                 }
-                Ok(Arc::new(AccountTokens { connections: self.connections.clone(), id }))
+                Ok(self.connections.tokens(id))
             }
         }
     }

@@ -23,8 +23,8 @@ use url::Url;
 use self::record::Kept;
 pub use self::record::{Connection, ConnectionId, InvalidId, Means, State};
 pub use self::start::{Arrival, Arrived, Begun, Departed, LINK_LIFE, Lost, STATE_LIFE};
+use super::api::{Granting, Tokens, Ungranted};
 use super::oauth::{self, Provider, Tool};
-use super::source;
 use crate::audit;
 use crate::client::{AddressPolicy, Client};
 use crate::crypto::{Purpose, Sealer, Vault};
@@ -197,10 +197,10 @@ impl Connections {
         self.access(id, Some(refused)).await
     }
 
-    /// The token of the moment for those who read forms.
+    /// The tokens of an account, for those who call its tool.
     #[must_use]
-    pub fn bearer(&self, id: ConnectionId) -> Arc<dyn source::Bearer> {
-        Arc::new(Bearer { connections: self.clone(), id })
+    pub fn tokens(&self, id: ConnectionId) -> Arc<dyn Tokens> {
+        Arc::new(AccountTokens { connections: self.clone(), id })
     }
 
     /// Changes whenever a connection was made, lost or mended by this process.
@@ -384,26 +384,23 @@ fn to_put(connection: &Connection) -> Put {
     Put::new(Table::Connection, connection.id.as_str(), value)
 }
 
-struct Bearer {
+/// The tokens of one account.
+struct AccountTokens {
     connections: Connections,
     id: ConnectionId,
 }
 
-impl source::Bearer for Bearer {
-    fn token(
-        &self,
-    ) -> std::pin::Pin<Box<dyn Future<Output = Result<SecretString, source::Error>> + Send + '_>> {
+impl Tokens for AccountTokens {
+    fn token(&self) -> Granting<'_> {
         Box::pin(async move {
-            let access = self.connections.token(&self.id).await;
-            access.map(|access| access.token).map_err(|error| match error {
-                Error::NeedsReconnect { tool, reason, .. } => {
-                    source::Error::Reconnect { tool: tool.title(), reason }
+            match self.connections.token(&self.id).await {
+                Ok(access) => Ok(access.token),
+                Err(error) if error.needs_somebody() => Err(Ungranted::Reconnect(error.to_string())),
+                Err(error) => {
+                    tracing::warn!(connection.id = %self.id, %error, "there is no token just now");
+                    Err(Ungranted::Later)
                 }
-                Error::Oauth(oauth::Error::Unavailable { tool, after, .. }) => {
-                    source::Error::Busy { tool, after: after.unwrap_or(Duration::from_secs(60)) }
-                }
-                other => source::Error::Reference(other.to_string()),
-            })
+            }
         })
     }
 }

@@ -10,13 +10,13 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::deliver::midnight;
+use super::deliver::{midnight, usual};
 use crate::client::{Method, Response};
 use crate::connector::api::{Api, Asked};
 use crate::connector::json::{list, text};
 use crate::form::Form;
 use crate::form::mapping::Step;
-use crate::outbox::{Answer, Attempting, Call, Destination, DestinationId, Grade, Outcome, retry_after};
+use crate::outbox::{Answer, Attempting, Call, Destination, DestinationId, Grade, Outcome};
 
 /// Where the API is.
 pub const API: &str = "https://api.hubapi.com";
@@ -26,10 +26,6 @@ const CONTACT: &str = "0-1";
 const EMAIL: &str = "email";
 /// Where an object holds the submission's id, unless the configuration says otherwise.
 pub const OBJECT_ID: &str = "wa_submission_id";
-/// The window of HubSpot's rate limit.
-const WINDOW_MS: i64 = 10_000;
-/// A day's budget is used up until midnight of the account's time zone, which is not known here.
-const DAY_USED_UP_MS: i64 = 6 * 3_600_000;
 
 /// Contacts and objects of an account.
 #[derive(Debug)]
@@ -211,7 +207,6 @@ fn value(answer: &Answer) -> Option<String> {
 /// What an answer other than success means. HubSpot's messages quote values, so only names of properties are told.
 fn judge(response: &Response) -> Outcome {
     let code = Some(response.status.as_u16());
-    let asked = retry_after(&response.headers);
     let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
     match response.status.as_u16() {
         207 | 400 | 409 => Outcome::refused("mapping", code, refusal(&body)),
@@ -230,15 +225,7 @@ fn judge(response: &Response) -> Outcome {
             code,
             "HubSpot knows no such type of object; mend “object”, then replay",
         ),
-        429 if text(&body, "policyName") == Some("DAILY") => {
-            Outcome::retry("rate", code, Some(asked.unwrap_or(0).max(DAY_USED_UP_MS)))
-        }
-        429 => Outcome::retry("rate", code, Some(asked.unwrap_or(WINDOW_MS))),
-        477 => Outcome::retry("moving", code, asked),
-        402..=499 => {
-            Outcome::refused("status", code, format!("HubSpot refused it with status {}", response.status))
-        }
-        _ => Outcome::retry("status", code, asked),
+        _ => usual(response.status, &response.headers, &body),
     }
 }
 

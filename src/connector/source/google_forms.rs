@@ -3,7 +3,8 @@
 use serde_json::Value;
 use url::Url;
 
-use super::{Account, Error, Fetched, Listed, Listing, Manners, Pending, Source, at};
+use super::{Account, Error, Fetched, Listed, Listing, Manners, Pending, Source};
+use crate::connector::api::at;
 use crate::connector::json::{list, text};
 
 const MANNERS: Manners = Manners {

@@ -3,8 +3,8 @@
 //! Invariant: what is fetched is the definition as the tool gives it, in the shape that the tool's [`Connector`] reads; it
 //! is never interpreted here. Every call has a deadline and a cap, and every refusal says what its owner can do.
 //!
-//! It deliberately knows nothing of OAuth: a [`Bearer`] gives the token of the moment. It is never used while somebody
-//! fills a form in.
+//! It deliberately knows nothing of OAuth: [`Tokens`] give the token of the moment. It is never used while somebody fills
+//! a form in.
 //!
 //! [`Connector`]: super::Connector
 
@@ -18,11 +18,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use tokio::time::Instant;
 use url::Url;
 
+use super::api::{Tokens, Ungranted, at};
 use crate::client::{self, AddressPolicy, Client, Method, Request, Response, header};
 
 /// How long one call may take.
@@ -33,19 +34,6 @@ const MAX_RESPONSE_BYTES: usize = 8 * 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Characters of a tool's own words that are passed on.
 const MAX_QUOTED: usize = 200;
-
-/// Gives the token for the next call. [`Error::Reconnect`] says that somebody has to connect the account again.
-pub trait Bearer: Send + Sync {
-    /// A token that is valid now.
-    fn token(&self) -> Pin<Box<dyn Future<Output = Result<SecretString, Error>> + Send + '_>>;
-}
-
-/// A token that never changes: a service key, a personal token.
-impl Bearer for SecretString {
-    fn token(&self) -> Pin<Box<dyn Future<Output = Result<SecretString, Error>> + Send + '_>> {
-        Box::pin(std::future::ready(Ok(self.clone())))
-    }
-}
 
 /// A form in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,7 +150,7 @@ pub struct Account {
     /// The root of the tool's API, with a slash at the end if it has a path; tools with several hosts name them by it.
     pub api: Url,
     /// Gives the tokens.
-    pub bearer: Arc<dyn Bearer>,
+    pub tokens: Arc<dyn Tokens>,
     /// The outbound client.
     pub client: Client,
     /// Where it may go.
@@ -201,7 +189,10 @@ impl Account {
     /// A GET whose answer is JSON. `form` is named when there is none.
     async fn get(&self, manners: &Manners, url: Url, form: &str) -> Result<(Value, Vec<u8>), Error> {
         let tool = manners.tool;
-        let token = self.bearer.token().await?;
+        let token = self.tokens.token().await.map_err(|ungranted| match ungranted {
+            Ungranted::Reconnect(reason) => Error::Reconnect { tool, reason },
+            Ungranted::Later => Error::Busy { tool, after: PATIENCE },
+        })?;
         let mut request = Request::new(Method::GET, url, Vec::new(), Instant::now() + DEADLINE);
         request.max_response_bytes = MAX_RESPONSE_BYTES;
         request.policy = self.policy;
@@ -221,18 +212,6 @@ impl Account {
             .map_err(|_invalid| Error::Shape { tool, reason: "it is not JSON" })?;
         Ok((json, response.body.to_vec()))
     }
-}
-
-/// An address below a root.
-fn at(root: &Url, path: &[&str], query: &[(&str, &str)]) -> Url {
-    let mut url = root.clone();
-    if let Ok(mut segments) = url.path_segments_mut() {
-        segments.pop_if_empty().extend(path);
-    }
-    if !query.is_empty() {
-        url.query_pairs_mut().extend_pairs(query);
-    }
-    url
 }
 
 fn refusal(manners: &Manners, response: &Response, form: &str) -> Error {

@@ -20,6 +20,7 @@ use url::Url;
 pub use self::plan::Plan;
 pub(super) use self::plan::midnight;
 use self::verdict::judge;
+pub(super) use self::verdict::usual;
 use crate::client::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use crate::client::{AddressPolicy, Client, Method, Request};
 use crate::connector::Tokens;

@@ -18,7 +18,6 @@ const MAX_TOLD: usize = 5;
 /// The outcome of a submission that was answered.
 pub(super) fn judge(status: StatusCode, headers: &HeaderMap, body: &[u8], plan: &Plan) -> Outcome {
     let code = Some(status.as_u16());
-    let asked = retry_after(headers);
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     match status.as_u16() {
         200..=299 => Outcome::delivered(code),
@@ -38,15 +37,22 @@ pub(super) fn judge(status: StatusCode, headers: &HeaderMap, body: &[u8], plan: 
             code,
             "HubSpot knows no such form: compare portal_id and form of the destination, or restore the form",
         ),
-        429 if text(&body, "policyName") == Some("DAILY") => {
+        _ => usual(status, headers, &body),
+    }
+}
+
+/// What an answer means that says nothing of the content, of whichever of HubSpot's APIs.
+pub(in crate::connector::hubspot) fn usual(status: StatusCode, headers: &HeaderMap, body: &Value) -> Outcome {
+    let code = Some(status.as_u16());
+    let asked = retry_after(headers);
+    match status.as_u16() {
+        429 if text(body, "policyName") == Some("DAILY") => {
             Outcome::retry("rate", code, Some(asked.unwrap_or(0).max(DAY_USED_UP_MS)))
         }
         429 => Outcome::retry("rate", code, Some(asked.unwrap_or(WINDOW_MS))),
         // The account is being moved to another of HubSpot's data centres.
         477 => Outcome::retry("moving", code, asked),
-        402..=499 => {
-            Outcome::refused("status", code, format!("HubSpot refused the submission with status {status}"))
-        }
+        402..=499 => Outcome::refused("status", code, format!("HubSpot refused it with status {status}")),
         _ => Outcome::retry("status", code, asked),
     }
 }
