@@ -20,6 +20,8 @@ fn every_route_is_in_the_document_and_the_document_has_no_other() {
                 operation["operationId"].is_string() && operation["summary"].is_string(),
                 "{method} {path}"
             );
+            let refusal = &operation["responses"]["default"]["content"]["application/problem+json"];
+            assert_eq!(refusal["schema"]["$ref"], "#/components/schemas/Problem", "{method} {path}");
             documented.insert((method.to_uppercase(), path.clone()));
         }
     }
@@ -60,6 +62,7 @@ async fn nobody_gets_in_without_a_token_or_with_one_that_has_ended() {
             let answer = office.call(method, &path, token, None).await;
             assert_eq!(answer.status, 401, "{method} {path} {token:?}");
             assert_eq!(answer.header("www-authenticate"), "Bearer");
+            assert_eq!(answer.header("content-type"), "application/problem+json");
         }
     }
     assert_eq!(office.call("GET", "/api/v1/nothing", None, None).await.status, 404);

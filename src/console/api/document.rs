@@ -1,6 +1,7 @@
 //! The OpenAPI document, made from the handlers.
 
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, PathItem, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
 use super::{Problem, destinations, flows, submissions, tokens};
@@ -13,7 +14,7 @@ use super::{Problem, destinations, flows, submissions, tokens};
         license(name = "MIT OR Apache-2.0")
     ),
     security(("token" = [])),
-    modifiers(&Token),
+    modifiers(&Token, &Refusals),
     components(schemas(Problem)),
     paths(
         tokens::me, flows::list, flows::show, flows::versions, flows::served_document, flows::form, flows::diff,
@@ -24,7 +25,7 @@ use super::{Problem, destinations, flows, submissions, tokens};
 )]
 struct Document;
 
-/// How a call says who it is, and the refusals that every call can get.
+/// How a call says who it is.
 struct Token;
 
 impl Modify for Token {
@@ -34,6 +35,34 @@ impl Modify for Token {
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("token", SecurityScheme::Http(bearer));
     }
+}
+
+/// The media type of every refusal (RFC 9457), also of those that any call can get: no token, no scope, a busy store.
+struct Refusals;
+
+impl Modify for Refusals {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        for PathItem { get, post, delete, .. } in document.paths.paths.values_mut() {
+            for operation in [get, post, delete].into_iter().flatten() {
+                let responses = &mut operation.responses.responses;
+                for (status, response) in responses.iter_mut().filter(|(status, _)| status.starts_with('4')) {
+                    let told = match response {
+                        RefOr::T(Response { description, .. }) if !description.is_empty() => description,
+                        _ => &mut format!("Refused with {status}"),
+                    };
+                    *response = refusal(told);
+                }
+                responses.insert("default".to_owned(), refusal("Refused"));
+            }
+        }
+    }
+}
+
+fn refusal(description: &str) -> RefOr<Response> {
+    let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+    let refusal =
+        ResponseBuilder::new().description(description).content("application/problem+json", problem);
+    RefOr::T(refusal.build())
 }
 
 /// The document, as `/api/v1/openapi.json` gives it.
