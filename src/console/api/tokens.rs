@@ -42,6 +42,7 @@ pub(super) struct ApiTokenList {
 #[serde(deny_unknown_fields)]
 pub(super) struct NewApiToken {
     /// What people call it: 1 to 64 letters, digits, blanks, hyphens, dots and underscores.
+    #[schema(min_length = 1, max_length = 64)]
     name: String,
     role: Role,
     /// Only these of the role's scopes; all of them if absent.
