@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use secrecy::ExposeSecret as _;
 
+use super::destinations::{Destinations, Served};
 use super::open::{Opened, open};
 use super::watching::Watched;
 use super::{Error, Keys, StoreKeys, connecting, destinations, files};
@@ -23,7 +24,7 @@ use crate::flow::compile::{Mode, Settings};
 use crate::flow::handler::Handler;
 use crate::flow::limits::Version;
 use crate::flow::plan::{DataApi, Entry};
-use crate::outbox::{Clock, Destination, DestinationId, Outbox, Pace, Rate, Repeat, RetryPolicy};
+use crate::outbox::{Clock, DestinationId, Outbox, Pace, Rate, Repeat, RetryPolicy};
 use crate::server::Tls;
 use crate::store::{self, Store, Tasks};
 use crate::telemetry::Metrics;
@@ -57,7 +58,7 @@ pub(super) struct Built {
     pub documents: Documents,
     pub endpoint: Endpoint,
     pub metrics: Metrics,
-    pub destinations: Vec<Arc<dyn Destination>>,
+    pub destinations: Destinations,
     pub paces: Vec<(DestinationId, Pace)>,
     pub clock: Arc<dyn Clock>,
     pub connections: Connections,
@@ -94,14 +95,14 @@ pub(super) async fn build(config: &Config, patience: store::Pace) -> Result<Buil
         numbers.insert(number.id.clone(), self::number(number, ring, &store, &sealer, clock.as_ref()).await?);
     }
     let catalog = Catalog::new(store.clone());
-    let (mut served, documents, mut forms) = (Vec::new(), Documents::default(), BTreeMap::new());
-    let (mut definitions, mut watched) = (BTreeMap::new(), Vec::new());
+    let (mut flows, documents) = (Vec::new(), Documents::default());
+    let (mut served, mut watched) = (BTreeMap::new(), Vec::new());
     for flow in &config.flows {
         let id = flow.id.as_str();
         // A configuration that was read refers to nothing that is missing.
         let Some((keys, app_secrets)) = numbers.get(&flow.number) else { continue };
         let bare = bare(flow, Arc::clone(keys), Arc::clone(app_secrets), &metrics)?;
-        watched.extend(watched_of(config, flow, &bare)?);
+        watched.extend(watched_of(flow, &bare)?);
         let Some((bytes, import)) = definition(flow, &catalog).await? else {
             tracing::warn!(
                 flow.id = id,
@@ -109,7 +110,6 @@ pub(super) async fn build(config: &Config, patience: store::Pace) -> Result<Buil
             );
             continue;
         };
-        definitions.insert(id.to_owned(), bytes);
         let published = catalog
             .publish(id, &import, &settings(flow), clock.as_ref())
             .await
@@ -121,28 +121,28 @@ pub(super) async fn build(config: &Config, patience: store::Pace) -> Result<Buil
             documents.put(id, newest.document.clone());
         }
         let versions = published.versions.into_iter().map(|version| Arc::new(Handler::new(version.plan)));
-        served.push(Flow { versions: versions.collect(), ..bare });
+        let versions: Vec<_> = versions.collect();
+        flows.push(Flow { versions: versions.clone(), ..bare });
         files::warn_of_links(config, flow, &import.form);
-        forms.insert(id.to_owned(), import.form);
+        served.insert(id.to_owned(), Arc::new(Served { form: import.form, definition: bytes, versions }));
     }
-    let flows = Flows::default();
-    flows.replace(served);
-    let accounts = connections.list().await.map_err(|error| Error::Control(error.to_string()))?;
-    let destinations = destinations::build(config, &forms, &definitions, &flows, (&connections, &accounts))?;
+    let serving = Flows::default();
+    serving.replace(flows);
+    let destinations = Destinations::build(config, served, &connections).await?;
     let paces = config
         .destinations
         .iter()
         .map(|configured| Ok((DestinationId::new(configured.id.as_str())?, pace(configured))))
         .collect::<Result<_, Error>>()?;
     let endpoint =
-        Endpoint::new(flows.clone(), sealer.clone(), outbox.clone(), clock.clone(), metrics.clone());
+        Endpoint::new(serving.clone(), sealer.clone(), outbox.clone(), clock.clone(), metrics.clone());
     Ok(Built {
         store,
         sealer,
         chain,
         index,
         outbox,
-        flows,
+        flows: serving,
         documents,
         endpoint,
         metrics,
@@ -194,15 +194,9 @@ fn bare(
 }
 
 /// What there is to watch of a flow; `None` for one that is made from a file.
-fn watched_of(config: &Config, flow: &config::Flow, bare: &Flow) -> Result<Option<Watched>, Error> {
+fn watched_of(flow: &config::Flow, bare: &Flow) -> Result<Option<Watched>, Error> {
     let config::Definition::Connected { connection, form } = &flow.definition else { return Ok(None) };
     let (connection, form) = (connection.clone(), form.clone());
-    // A whole submission has all that a webhook tells; every other destination knows its forms beforehand.
-    let prepared = config.destinations.iter().find(|to| {
-        let is_whole =
-            matches!(&to.target, config::Target::Webhook(target) if target.shape == config::Shape::Full);
-        flow.deliver_to.contains(&to.id) && !is_whole
-    });
     Ok(Some(Watched {
         flow: bare.clone(),
         origin: Origin { tool: flow.tool.as_str().to_owned(), connection, form },
@@ -213,7 +207,6 @@ fn watched_of(config: &Config, flow: &config::Flow, bare: &Flow) -> Result<Optio
         },
         overlay: overlay(flow)?,
         settings: settings(flow),
-        prepared: prepared.map(|to| to.id.to_string()),
     }))
 }
 

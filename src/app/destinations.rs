@@ -1,50 +1,165 @@
-//! Destinations from the configuration, each by its kind.
+//! Destinations from the configuration, each by its kind, and made anew when a form of its flows is another.
+//!
+//! Invariant: nothing here calls anybody. What a destination has to know of a form is in its definition and its versions,
+//! so whether a form can be delivered is known before anybody fills it in.
 
+mod slot;
 mod tools;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use secrecy::ExposeSecret as _;
 use url::Url;
 
+use self::slot::{Built, Slot};
 use super::Error;
 use crate::client::{AddressPolicy, Client, header};
 use crate::config::{self, Config, DestinationKind, Target};
 use crate::connector::connection::{Connection, Connections};
 use crate::connector::hubspot::{self, HubSpot, Plan};
 use crate::crypto::WebhookSecret;
-use crate::endpoint::Flows;
+use crate::flow::handler::Handler;
 use crate::form::mapping::Step;
 use crate::form::{Form, Template};
 use crate::outbox::{Destination, DestinationId, Field, Grade, LeadFields, Routed, Shape, Webhook, slug};
 
-/// What all destinations are built from.
-struct Builder<'a> {
-    config: &'a Config,
-    /// The forms being served, by flow.
-    forms: &'a BTreeMap<String, Form>,
-    /// Their definitions, as the tools tell them.
-    definitions: &'a BTreeMap<String, Vec<u8>>,
-    /// The flows, with their older versions.
-    served: &'a Flows,
-    connections: &'a Connections,
-    /// Those that are connected now.
-    accounts: &'a [Connection],
-    client: Client,
+/// What destinations have to know of a flow that is served.
+pub(super) struct Served {
+    /// The form of its newest version.
+    pub form: Form,
+    /// What that is read from, as the tool tells it.
+    pub definition: Vec<u8>,
+    /// Its live versions, the newest first.
+    pub versions: Vec<Arc<Handler>>,
 }
 
-/// All destinations of the configuration. `forms` and `definitions` are those being served, by flow; `served` knows their older versions too.
-pub(super) fn build(
-    config: &Config,
-    forms: &BTreeMap<String, Form>,
-    definitions: &BTreeMap<String, Vec<u8>>,
-    served: &Flows,
-    (connections, accounts): (&Connections, &[Connection]),
-) -> Result<Vec<Arc<dyn Destination>>, Error> {
-    let builder =
-        Builder { config, forms, definitions, served, connections, accounts, client: Client::new() };
-    config.destinations.iter().map(|configured| builder.destination(configured)).collect()
+type ByFlow = BTreeMap<String, Arc<Served>>;
+
+/// All destinations of the configuration; cheap to clone.
+#[derive(Clone)]
+pub(super) struct Destinations(Arc<Shared>);
+
+struct Shared {
+    configured: Vec<config::Destination>,
+    flows: Vec<config::Flow>,
+    public_url: Option<Url>,
+    connections: Connections,
+    client: Client,
+    /// Those that were connected when it was looked last.
+    accounts: RwLock<Vec<Connection>>,
+    served: RwLock<ByFlow>,
+    /// As many, and in the same order, as are configured.
+    slots: Vec<Arc<Slot>>,
+}
+
+/// Destinations that are ready for a form and not in their places yet.
+pub(super) struct Prepared<'d> {
+    of: &'d Shared,
+    served: ByFlow,
+    built: Vec<(usize, Built)>,
+}
+
+impl Destinations {
+    /// All destinations of the configuration, for the flows being served.
+    pub(super) async fn build(
+        config: &Config,
+        served: ByFlow,
+        connections: &Connections,
+    ) -> Result<Self, Error> {
+        let accounts = connections.list().await.map_err(|error| Error::Control(error.to_string()))?;
+        let mut shared = Shared {
+            configured: config.destinations.clone(),
+            flows: config.flows.clone(),
+            public_url: config.server.public_url.clone(),
+            connections: connections.clone(),
+            client: Client::new(),
+            accounts: RwLock::new(accounts.clone()),
+            served: RwLock::default(),
+            slots: Vec::new(),
+        };
+        let builder = Builder { of: &shared, served: &served, accounts: &accounts, is_told: true };
+        let slot = |configured: &config::Destination| {
+            let id = DestinationId::new(configured.id.as_str())?;
+            Ok(Arc::new(Slot::new(id, grade(configured.target.kind()), builder.built(configured)?)))
+        };
+        let slots = shared.configured.iter().map(slot).collect::<Result<_, Error>>()?;
+        (shared.slots, shared.served) = (slots, RwLock::new(served));
+        Ok(Self(Arc::new(shared)))
+    }
+
+    /// The places of all destinations.
+    pub(super) fn all(&self) -> Vec<Arc<dyn Destination>> {
+        self.0.slots.iter().map(|slot| Arc::<Slot>::clone(slot) as Arc<dyn Destination>).collect()
+    }
+
+    /// Makes the destinations of a flow ready for another form; the reason if one of them cannot take it.
+    pub(super) fn prepare(&self, flow: &str, served: Served) -> Result<Prepared<'_>, String> {
+        let mut all = self.0.served.read().unwrap_or_else(PoisonError::into_inner).clone();
+        all.insert(flow.to_owned(), Arc::new(served));
+        let flow = self.0.flows.iter().find(|configured| configured.id.as_str() == flow);
+        let is_used = |to: &config::Destination| flow.is_some_and(|flow| flow.deliver_to.contains(&to.id));
+        self.0.prepare(all, is_used, false).map_err(|error| error.to_string())
+    }
+
+    /// Looks where the connected accounts are: each may be in another region than the tool's usual one.
+    pub(super) async fn follow_accounts(&self) {
+        let Ok(accounts) = self.0.connections.list().await else { return };
+        let addresses = |accounts: &[Connection]| -> Vec<_> {
+            accounts.iter().map(|account| (account.id.clone(), account.api_url.clone())).collect()
+        };
+        {
+            let mut known = self.0.accounts.write().unwrap_or_else(PoisonError::into_inner);
+            if addresses(&known) == addresses(&accounts) {
+                return;
+            }
+            *known = accounts;
+        }
+        let all = self.0.served.read().unwrap_or_else(PoisonError::into_inner).clone();
+        match self.0.prepare(all, |to| to.target.connection().is_some(), true) {
+            Ok(prepared) => prepared.put(),
+            Err(error) => {
+                tracing::warn!(%error, "destinations cannot follow their accounts; they stay as they are")
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn prepare(
+        &self,
+        served: ByFlow,
+        is_meant: impl Fn(&config::Destination) -> bool,
+        is_told: bool,
+    ) -> Result<Prepared<'_>, Error> {
+        let accounts = self.accounts.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let builder = Builder { of: self, served: &served, accounts: &accounts, is_told };
+        let meant = self.configured.iter().enumerate().filter(|(_, configured)| is_meant(configured));
+        let built = meant.map(|(at, configured)| Ok((at, builder.built(configured)?)));
+        let built = built.collect::<Result<_, Error>>()?;
+        Ok(Prepared { of: self, served, built })
+    }
+}
+
+impl Prepared<'_> {
+    /// Puts them in their places.
+    pub(super) fn put(self) {
+        for (at, built) in self.built {
+            if let Some(slot) = self.of.slots.get(at) {
+                slot.put(built);
+            }
+        }
+        *self.of.served.write().unwrap_or_else(PoisonError::into_inner) = self.served;
+    }
+}
+
+/// What all destinations are built from.
+struct Builder<'a> {
+    of: &'a Shared,
+    served: &'a ByFlow,
+    accounts: &'a [Connection],
+    /// Whether the operator is told what they had better know.
+    is_told: bool,
 }
 
 /// How much a kind makes of a submission; the destinations say the same.
@@ -63,7 +178,20 @@ pub(super) fn grade(kind: DestinationKind) -> Grade {
 }
 
 impl Builder<'_> {
-    fn destination(&self, configured: &config::Destination) -> Result<Arc<dyn Destination>, Error> {
+    fn built(&self, configured: &config::Destination) -> Result<Built, Error> {
+        // A whole submission has all that a webhook tells; every other destination knows its forms beforehand.
+        let is_whole =
+            matches!(&configured.target, Target::Webhook(target) if target.shape == config::Shape::Full);
+        let newest = |flow: &config::Flow| {
+            let version = self.served.get(flow.id.as_str())?.versions.first()?.plan().version;
+            Some((flow.id.as_str().to_owned(), version))
+        };
+        let newest = self.delivering(configured).filter(|_| !is_whole).filter_map(newest).collect();
+        Ok(Built { destination: self.destination(configured)?, newest })
+    }
+
+    /// `None`: not before the form was read from its tool.
+    fn destination(&self, configured: &config::Destination) -> Result<Option<Arc<dyn Destination>>, Error> {
         self.know_questions(configured)?;
         let destination: Arc<dyn Destination> = match &configured.target {
             Target::Webhook(target) => Arc::new(self.webhook(configured, target)?),
@@ -71,23 +199,32 @@ impl Builder<'_> {
             Target::HubspotCrm(target) => Arc::new(self.hubspot_crm(configured, target)?),
             Target::Surveymonkey(target) => Arc::new(self.surveymonkey(configured, target)?),
             Target::AppsScript(target) => Arc::new(self.apps_script(configured, target)?),
-            Target::GoogleForm(target) => Arc::new(self.google_form(configured, target)?),
+            Target::GoogleForm(target) => match self.google_form(configured, target)? {
+                Some(form) => Arc::new(form),
+                None => return Ok(None),
+            },
             Target::Sheets(target) => Arc::new(self.sheets(configured, target)?),
             Target::Typeform(target) => Arc::new(self.typeform(configured, target)?),
             Target::TypeformWebhook(target) => Arc::new(self.typeform_webhook(configured, target)?),
         };
         let (grade, kind) = (destination.grade(), configured.target.kind().as_str());
         let id = configured.id.as_str();
-        if grade == Grade::B {
+        if !self.is_told {
+        } else if grade == Grade::B {
             tracing::warn!(destination.id = id, kind, %grade, "{}", grade.meaning());
         } else {
             tracing::info!(destination.id = id, kind, %grade, "{}", grade.meaning());
         }
         if configured.when.is_none() && configured.mapping.is_empty() {
-            return Ok(destination);
+            return Ok(Some(destination));
         }
         let (when, mapping) = (configured.when.clone(), configured.mapping.clone());
-        Ok(Arc::new(Routed { destination, when, mapping }))
+        Ok(Some(Arc::new(Routed { destination, when, mapping })))
+    }
+
+    /// The form of a flow's newest version, if it was read.
+    fn form(&self, flow: &str) -> Option<&Form> {
+        self.served.get(flow).map(|served| &served.form)
     }
 
     /// The flows that deliver there.
@@ -95,13 +232,13 @@ impl Builder<'_> {
         &'c self,
         configured: &'c config::Destination,
     ) -> impl Iterator<Item = &'c config::Flow> {
-        self.config.flows.iter().filter(|flow| flow.deliver_to.contains(&configured.id))
+        self.of.flows.iter().filter(|flow| flow.deliver_to.contains(&configured.id))
     }
 
     /// A misspelt key would let everything through, or nothing.
     fn know_questions(&self, configured: &config::Destination) -> Result<(), Error> {
         let forms: Vec<&Form> =
-            self.delivering(configured).filter_map(|flow| self.forms.get(flow.id.as_str())).collect();
+            self.delivering(configured).filter_map(|flow| self.form(flow.id.as_str())).collect();
         let asked = configured.when.iter().flat_map(|when| when.questions()).map(|key| ("when", key));
         let mapped = configured.mapping.iter().flat_map(|(name, step)| step.questions(name));
         for (place, key) in asked.chain(mapped.map(|key| ("mapping", key))) {
@@ -148,9 +285,10 @@ impl Builder<'_> {
     /// is said before anybody fills it in.
     fn hubspot(&self, configured: &config::Destination, target: &config::Hubspot) -> Result<HubSpot, Error> {
         let mut plans = BTreeMap::new();
-        let delivering = |id: &str| self.delivering(configured).any(|flow| flow.id.as_str() == id);
-        for flow in self.served.all().iter().filter(|flow| delivering(&flow.id)) {
-            for (age, handler) in flow.versions.iter().enumerate() {
+        for flow in self.delivering(configured) {
+            let id = flow.id.as_str();
+            let versions = self.served.get(id).map_or(&[][..], |served| &served.versions);
+            for (age, handler) in versions.iter().enumerate() {
                 let (form, version) = (&self.routed(configured, handler.form()), handler.plan().version);
                 let fit = Plan::of(form).and_then(|plan| {
                     if target.form.is_none() && uuid::Uuid::try_parse(&form.id).is_err() {
@@ -162,26 +300,26 @@ impl Builder<'_> {
                 });
                 match fit {
                     Ok(plan) => {
-                        for question in plan.left_out().filter(|_| age == 0) {
+                        for question in plan.left_out().filter(|_| age == 0 && self.is_told) {
                             tracing::warn!(
-                                flow.id = flow.id,
+                                flow.id = id,
                                 destination = configured.id.as_str(),
                                 question,
                                 "HubSpot does not get the files of this question"
                             );
                         }
-                        plans.insert((flow.id.clone(), version), plan);
+                        plans.insert((id.to_owned(), version), plan);
                     }
                     Err(reason) if age == 0 => {
                         return Err(fault(
                             configured,
-                            format!("flow {} cannot be delivered to it: {reason}", flow.id),
+                            format!("flow {id} cannot be delivered to it: {reason}"),
                         ));
                     }
                     // An older version was served to another destination then; its submissions are refused with the reason.
                     Err(reason) => {
                         tracing::warn!(
-                            flow.id = flow.id,
+                            flow.id = id,
                             version,
                             reason,
                             "an older version cannot be delivered to HubSpot"
@@ -197,10 +335,10 @@ impl Builder<'_> {
             form: target.form.clone(),
             api: api.map_err(|error| fault(configured, error.to_string()))?,
             tokens: self.tokens(configured, &target.credential)?,
-            public_url: self.config.server.public_url.clone(),
+            public_url: self.of.public_url.clone(),
             plans,
             policy: policy(configured),
-            client: self.client.clone(),
+            client: self.of.client.clone(),
         }))
     }
 
@@ -236,12 +374,16 @@ impl Builder<'_> {
         let shape = match webhook.shape {
             config::Shape::Full => Shape::Full,
             config::Shape::Flat => Shape::Flat {
-                fields: self.forms.iter().map(|(id, form)| (id.clone(), fields(form))).collect(),
+                fields: self.served.iter().map(|(id, served)| (id.clone(), fields(&served.form))).collect(),
             },
             config::Shape::Lead => {
                 let names = |form: &Form| LeadFields { names: fields(form), ..LeadFields::default() };
                 Shape::Lead {
-                    fields: self.forms.iter().map(|(id, form)| (id.clone(), names(form))).collect(),
+                    fields: self
+                        .served
+                        .iter()
+                        .map(|(id, served)| (id.clone(), names(&served.form)))
+                        .collect(),
                 }
             }
         };
@@ -252,7 +394,7 @@ impl Builder<'_> {
             shape,
             headers,
             policy: policy(configured),
-            client: self.client.clone(),
+            client: self.of.client.clone(),
         })
     }
 }

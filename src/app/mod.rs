@@ -106,9 +106,17 @@ impl App {
             meta::Webhook::new(token, secrets, store, outbox, built.clock.clone(), built.metrics.clone())
         });
         let tokens = Tokens::new(built.store.clone(), Arc::<MacKey>::clone(&built.index));
+        let watching = Watching::new(
+            Catalog::new(built.store.clone()),
+            built.connections.clone(),
+            built.watched,
+            (built.flows.clone(), built.documents.clone(), built.destinations.clone()),
+            built.clock.clone(),
+            config.drift.every,
+        );
         let api = Api::new(Resources {
             outbox: built.outbox.clone(),
-            catalog: Catalog::new(built.store.clone()),
+            catalog: watching.catalog(),
             flows: built.flows.clone(),
             sealer: built.sealer.clone(),
             tokens: tokens.clone(),
@@ -141,14 +149,6 @@ impl App {
         });
         let number_of = |flow: &config::Flow| (flow.id.as_str().to_owned(), flow.number.as_str().to_owned());
         let numbers: HashMap<String, String> = config.flows.iter().map(number_of).collect();
-        let watching = Watching::new(
-            Catalog::new(built.store.clone()),
-            built.connections.clone(),
-            built.watched,
-            (built.flows.clone(), built.documents.clone()),
-            built.clock.clone(),
-            config.drift.every,
-        );
         let control = Control {
             flows: config.flows.iter().map(control::Known::of).collect(),
             watching: Some(watching.clone()),
@@ -183,7 +183,7 @@ impl App {
         let kept: Vec<_> =
             config.flows.iter().map(|flow| (flow.id.as_str().to_owned(), flow.retention_days)).collect();
         let retention = built.outbox.retention(&kept).await?;
-        let worker = Worker::new(built.outbox.clone(), built.destinations, RetryPolicy::default());
+        let worker = Worker::new(built.outbox.clone(), built.destinations.all(), RetryPolicy::default());
         let worker = built
             .paces
             .into_iter()

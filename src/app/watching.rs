@@ -1,7 +1,8 @@
 //! Watches the forms of connected flows in their tools, and brings what was taken over into service.
 //!
-//! Invariant: what is served is always a stored version of the stored definition. A change that cannot be read, compiled or
-//! delivered leaves what is served as it is, and is told once. Every node looks at the store, so what one node has taken
+//! Invariant: what is served is always a stored version of the stored definition, and its destinations are ready for it
+//! before anybody can fill it in. A change that cannot be read, compiled or delivered is not taken, leaves what is served as
+//! it is, and is told once. Every node looks at the store, so what one node has taken
 //! over the others serve within [`LOOK_EVERY`]; only one of them asks the tool.
 
 use std::collections::HashMap;
@@ -11,10 +12,11 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 use super::build::Documents;
+use super::destinations::{Destinations, Served};
 use crate::catalog::drift::{Drift, Impact};
-use crate::catalog::import::{Imported, Origin, Taken};
+use crate::catalog::import::{Definition, Imported, Origin, Taken};
 use crate::catalog::overlay::Overlay;
-use crate::catalog::{Catalog, Published};
+use crate::catalog::{self, Catalog, Published};
 use crate::client::{AddressPolicy, Client};
 use crate::connector::connection::{ConnectionId, Connections};
 use crate::connector::oauth::Provider;
@@ -38,9 +40,10 @@ pub(super) struct Watched {
     pub limit: Option<Impact>,
     pub overlay: Option<Overlay>,
     pub settings: Settings,
-    /// A destination that is made ready for a flow's versions at the start: what is new is served after the next one.
-    pub prepared: Option<String>,
 }
+
+/// Watched flows by id.
+type ById = Arc<HashMap<String, Watched>>;
 
 /// Which flows are watched, for those who ask about them.
 #[derive(Clone)]
@@ -49,7 +52,8 @@ pub(super) struct Watching(Arc<Shared>);
 struct Shared {
     catalog: Catalog,
     connections: Connections,
-    watched: HashMap<String, Watched>,
+    watched: ById,
+    destinations: Destinations,
     flows: Flows,
     documents: Documents,
     clock: Arc<dyn Clock>,
@@ -77,13 +81,34 @@ impl Watching {
         catalog: Catalog,
         connections: Connections,
         watched: Vec<Watched>,
-        (flows, documents): (Flows, Documents),
+        (flows, documents, destinations): (Flows, Documents, Destinations),
         clock: Arc<dyn Clock>,
         every: Option<Duration>,
     ) -> Self {
-        let watched = watched.into_iter().map(|watched| (watched.flow.id.clone(), watched)).collect();
+        let watched = watched.into_iter().map(|watched| (watched.flow.id.clone(), watched));
+        let watched: ById = Arc::new(watched.collect());
         let look = Notify::new();
-        Self(Arc::new(Shared { catalog, connections, watched, flows, documents, clock, every, look }))
+        let of = (ById::clone(&watched), flows.clone(), destinations.clone());
+        let catalog = catalog.judged_by(Arc::new(move |flow, definition| {
+            let (watched, flows, destinations) = &of;
+            watched.get(flow).map_or(Ok(()), |watched| fits(watched, definition, flows, destinations))
+        }));
+        Self(Arc::new(Shared {
+            catalog,
+            connections,
+            watched,
+            destinations,
+            flows,
+            documents,
+            clock,
+            every,
+            look,
+        }))
+    }
+
+    /// The flows, of which none is made from a form that cannot be served.
+    pub(super) fn catalog(&self) -> Catalog {
+        self.0.catalog.clone()
     }
 
     /// Asks the tool now. What comes of it is served at the next look, which this brings about.
@@ -103,8 +128,10 @@ impl Watching {
     /// Watches until `stop` becomes true.
     pub(super) async fn run(self, mut stop: watch::Receiver<bool>) {
         let mut standings: HashMap<String, Standing> = HashMap::new();
+        let mut connected = self.0.connections.changes();
         loop {
-            for (id, watched) in &self.0.watched {
+            self.0.destinations.follow_accounts().await;
+            for (id, watched) in self.0.watched.iter() {
                 let standing = standings.entry(id.clone()).or_default();
                 tokio::select! {
                     _ = stop.wait_for(|stop| *stop) => return,
@@ -114,6 +141,10 @@ impl Watching {
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,
                 () = self.0.look.notified() => {}
+                _ = connected.changed() => {
+                    // What failed for want of the account may work now.
+                    standings.values_mut().for_each(|standing| standing.rest_until_ms = 0);
+                }
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
         }
@@ -199,12 +230,14 @@ impl Watching {
             self.0.flows.get(id).map_or_else(|| watched.flow.clone(), |flow| flow.as_ref().clone());
         let before = flow.versions.first().map(|handler| handler.plan().version);
         let newest = handlers.first().map(|handler| handler.plan().version);
+        let served = Served {
+            form: import.form,
+            definition: imported.current.json.clone().into_bytes(),
+            versions: handlers.clone(),
+        };
+        self.0.destinations.prepare(id, served)?.put();
         if before == newest {
             return Ok(());
-        }
-        if let Some(destination) = &watched.prepared {
-            let reason = "the form was taken over; it is served after the next start, because";
-            return Err(format!("{reason} destination {destination} is made ready for each version then"));
         }
         flow.versions = handlers;
         if let Some(document) = document {
@@ -215,6 +248,29 @@ impl Watching {
         tracing::info!(flow.id = id, version = newest, grade, "a new version is served");
         Ok(())
     }
+}
+
+/// Whether a flow can be served with a definition: it becomes a form, a document without blockers, and something that every
+/// destination can take.
+fn fits(
+    watched: &Watched,
+    definition: &Definition,
+    flows: &Flows,
+    destinations: &Destinations,
+) -> Result<(), String> {
+    let id = watched.flow.id.as_str();
+    let import =
+        definition.read(&watched.origin.tool, watched.overlay.as_ref()).map_err(|error| error.to_string())?;
+    let mut versions = flows.get(id).map(|flow| flow.versions.clone()).unwrap_or_default();
+    let version = versions.first().map_or(1, |newest| newest.plan().version.saturating_add(1));
+    let settings = Settings { version, ..watched.settings.clone() };
+    let compiled = catalog::compile(&import, &settings).map_err(|error| error.to_string())?;
+    if !compiled.report.blockers.is_empty() {
+        return Err(catalog::Error::Blocked(compiled.report.blockers).to_string());
+    }
+    versions.insert(0, Arc::new(Handler::new(compiled.plan)));
+    let definition = definition.json.clone().into_bytes();
+    destinations.prepare(id, Served { form: import.form, definition, versions }).map(drop)
 }
 
 /// The tool of a connection, and its forms.
@@ -239,12 +295,16 @@ pub(super) async fn forms_of(
 fn note(flow: &str, taken: &Taken) {
     let (drift, text): (&Drift, _) = match taken {
         Taken::Taken(Some(drift)) => (drift, "the form was changed in its tool, and is taken over"),
-        Taken::Waits { drift, news: true } => {
+        Taken::Waits { drift, news: true, .. } => {
             (drift, "the form was changed in its tool, and waits: formgate flow diff")
         }
         _ => return,
     };
-    tracing::warn!(flow.id = flow, changes = drift.summary(), "{text}");
+    let refused = match taken {
+        Taken::Waits { refused, .. } => refused.as_deref(),
+        _ => None,
+    };
+    tracing::warn!(flow.id = flow, changes = drift.summary(), refused, "{text}");
 }
 
 /// Says a failure once, until another one or success takes its place.

@@ -2,8 +2,8 @@
 //!
 //! Invariant: what a flow is made from is stored, with what the tool called that state; the tool is never asked while
 //! somebody fills a form in. A change becomes the flow's definition only if it is no severer than the flow takes by itself,
-//! or when somebody approves it; until then it waits beside, with its differences. Each change of this is one commit with
-//! its audit event, made against the state that was looked at.
+//! or when somebody approves it; until then it waits beside, with its differences. What cannot be served is never taken,
+//! whoever approves it. Each change of this is one commit with its audit event, made against the state that was looked at.
 
 use serde::{Deserialize, Serialize};
 
@@ -115,6 +115,8 @@ pub enum Taken {
         drift: Drift,
         /// Whether it was not known before.
         news: bool,
+        /// Why it cannot be taken, if it cannot.
+        refused: Option<String>,
     },
     /// Another node, or a person, changed it just now: look again later.
     Raced,
@@ -136,8 +138,13 @@ impl Catalog {
         Ok(Some((imported, record.version)))
     }
 
+    fn judge(&self, flow: &str, definition: &Definition) -> Result<(), String> {
+        self.judge.as_ref().map_or(Ok(()), |judge| judge(flow, definition))
+    }
+
     /// Takes note of what the tool has now. It becomes the flow's definition if it is the first one, or no severer a change
-    /// than `limit`; otherwise it waits. What cannot be read is refused, and changes nothing.
+    /// than `limit`; otherwise it waits. What cannot be read is refused, and changes nothing; so is a first one that cannot
+    /// be served.
     ///
     /// # Errors
     /// [`Error::Store`], [`Error::Import`].
@@ -156,6 +163,7 @@ impl Catalog {
         let before = self.import_record(flow).await?;
         // Another form is another beginning: nothing of the old one can be compared.
         let Some((mut imported, version)) = before.filter(|(imported, _)| imported.origin == *origin) else {
+            self.judge(flow, &newest).map_err(Error::Import)?;
             let imported =
                 Imported { origin: origin.clone(), current: newest, waiting: None, checked_at_ms: now_ms };
             let event = audit::Event::ok(now_ms, "import", "form.imported", flow);
@@ -169,19 +177,21 @@ impl Catalog {
             Ok(current) => drift::compare(&current.form, &form),
             Err(error) => return Err(refused(error)),
         };
-        let (taken, event) = match drift.impact() {
+        let impact = drift.impact();
+        let refused = impact.and_then(|_| self.judge(flow, &newest).err());
+        let (taken, event) = match impact {
             None => {
                 imported.current.revision = newest.revision;
                 (Taken::Unchanged, imported.waiting.take().map(|_| "form.change_withdrawn"))
             }
-            Some(impact) if limit.is_some_and(|limit| impact <= limit) => {
+            Some(impact) if refused.is_none() && limit.is_some_and(|limit| impact <= limit) => {
                 (imported.current, imported.waiting) = (newest, None);
                 (Taken::Taken(Some(drift)), Some("form.changed"))
             }
             Some(_) => {
                 let news = imported.waiting.as_ref().is_none_or(|waiting| waiting.drift != drift);
                 imported.waiting = Some(Waiting { definition: newest, drift: drift.clone() });
-                (Taken::Waits { drift, news }, news.then_some("form.change_waits"))
+                (Taken::Waits { drift, news, refused }, news.then_some("form.change_waits"))
             }
         };
         let event = event.map(|action| audit::Event::ok(now_ms, "import", action, flow).put());
@@ -191,10 +201,11 @@ impl Catalog {
     /// Makes the change that waits the flow's definition; `None` if none waits.
     ///
     /// # Errors
-    /// [`Error::Store`], [`Error::Import`].
+    /// [`Error::Store`], [`Error::Import`], also if it cannot be served.
     pub async fn approve(&self, flow: &str, actor: &str, now_ms: i64) -> Result<Option<Drift>, Error> {
         let Some((mut imported, version)) = self.import_record(flow).await? else { return Ok(None) };
         let Some(waiting) = imported.waiting.take() else { return Ok(None) };
+        self.judge(flow, &waiting.definition).map_err(Error::Import)?;
         imported.current = waiting.definition;
         let event = audit::Event::ok(now_ms, actor, "form.change_approved", flow).put();
         let taken = Taken::Taken(Some(waiting.drift));

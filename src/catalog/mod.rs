@@ -6,6 +6,8 @@ pub mod drift;
 pub mod import;
 pub mod overlay;
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -23,10 +25,14 @@ const LIVE: u32 = 20;
 /// How often publishing is tried again because another node was quicker.
 const MAX_RACES: u32 = 8;
 
+/// Says of a definition whether a flow can be served with it, and if not, why.
+pub type Judge = Arc<dyn Fn(&str, &import::Definition) -> Result<(), String> + Send + Sync>;
+
 /// The flows of one installation.
 #[derive(Clone)]
 pub struct Catalog {
     store: Store,
+    judge: Option<Judge>,
 }
 
 /// A stored version.
@@ -80,7 +86,13 @@ pub enum Error {
 impl Catalog {
     /// The catalog in this store.
     pub fn new(store: Store) -> Catalog {
-        Catalog { store }
+        Catalog { store, judge: None }
+    }
+
+    /// Has every definition judged before a flow is made from it.
+    #[must_use]
+    pub fn judged_by(self, judge: Judge) -> Catalog {
+        Catalog { judge: Some(judge), ..self }
     }
 
     /// Makes this form the newest version of the flow, unless it already is. [`Settings::version`] is decided here.

@@ -25,6 +25,7 @@ use crate::form::Condition;
 use crate::form::mapping::Step;
 
 /// `[[destination]]`: where submissions go.
+#[derive(Clone)]
 pub struct Destination {
     /// Its name in this configuration.
     pub id: DestinationId,

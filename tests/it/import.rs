@@ -88,7 +88,7 @@ async fn a_harmless_change_is_taken_and_a_breaking_one_waits_until_somebody_appr
     for news in [true, false] {
         let taken = setup.take(&shorter(), "r4", Some(Impact::Compatible)).await;
         assert!(
-            matches!(&taken, Taken::Waits { news: told, drift } if *told == news && drift.impact() == Some(Impact::Breaking)),
+            matches!(&taken, Taken::Waits { news: told, drift, refused: None } if *told == news && drift.impact() == Some(Impact::Breaking)),
             "{taken:?}"
         );
     }

@@ -1,5 +1,7 @@
 //! Flows that are made from forms in their tools: imported, watched, taken over or held back, while people fill them in.
 
+mod delivered;
+
 use std::time::Duration;
 
 use formgate::app::control::{Command, FlowCommand, Told, run};
@@ -12,13 +14,12 @@ use crate::source::definition;
 
 const FORM: &str = "GrdnVst1";
 
-/// A flow that is made from a form of the connection, with these lines.
-async fn site(lines: &str) -> Site {
+/// A flow that is made from a form of the connection.
+async fn site() -> Site {
     let more = format!(
-        "[[number]]\nid = \"shop\"\napp_secret = \"app-secret\"\n[drift]\nevery_minutes = 0\n{lines}\n[[flow]]\nid = \"garden\"\n\
+        "[[number]]\nid = \"shop\"\napp_secret = \"app-secret\"\n[drift]\nevery_minutes = 0\n[[flow]]\nid = \"garden\"\n\
          tool = \"typeform\"\nconnection = \"typeform\"\nform = \"{FORM}\"\nnumber = \"shop\"\n"
     );
-    let more = if lines.is_empty() { more } else { more + "deliver_to = [\"flat\"]\n" };
     let site = start_with(&more).await;
     site.tools.library.put("typeform", definition("typeform"));
     site
@@ -37,16 +38,20 @@ async fn ask(site: &Site, command: FlowCommand) -> Result<Vec<String>, String> {
 }
 
 async fn check(site: &Site) -> String {
-    ask(site, FlowCommand::Check { flow: "garden".into() }).await.expect("a look").join("\n")
+    check_of(site, "garden").await
+}
+
+async fn check_of(site: &Site, flow: &str) -> String {
+    ask(site, FlowCommand::Check { flow: flow.into() }).await.expect("a look").join("\n")
 }
 
 /// Until this version is the newest that is served; how many are.
-async fn until_served(site: &Site, version: u32) -> usize {
+async fn until_served(site: &Site, flow: &str, version: u32) -> usize {
     let end = Instant::now() + Duration::from_secs(60);
     loop {
         let versions: Vec<u32> = site
             .flows
-            .get("garden")
+            .get(flow)
             .map(|flow| flow.versions.iter().map(|handler| handler.plan().version).collect())
             .unwrap_or_default();
         if versions.first() == Some(&version) {
@@ -68,7 +73,7 @@ fn without_a_field() -> Json {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_form_becomes_a_flow_when_it_is_read_and_what_changes_in_its_tool_is_taken_over_or_waits() {
-    let site = site("").await;
+    let site = site().await;
     assert!(site.flows.get("garden").is_none());
     let refused =
         ask(&site, FlowCommand::Check { flow: "garden".into() }).await.expect_err("no connection yet");
@@ -85,15 +90,14 @@ async fn a_form_becomes_a_flow_when_it_is_read_and_what_changes_in_its_tool_is_t
     let read: Json = serde_json::from_str(imported.last().expect("the definition")).expect("JSON");
     assert_eq!(read["id"], FORM);
 
-    assert_eq!(check(&site).await, "it was read for the first time");
-    assert_eq!(until_served(&site, 1).await, 1);
+    assert_eq!(until_served(&site, "garden", 1).await, 1, "connecting is enough");
     assert_eq!(check(&site).await, "it is as it was");
 
     let mut renamed = definition("typeform");
     renamed["title"] = json!("Another title");
     site.tools.library.put("typeform", renamed);
     assert_eq!(check(&site).await, "it was changed, and is taken over: 1 cosmetic");
-    assert_eq!(until_served(&site, 2).await, 2, "people in mid-form finish on what they opened");
+    assert_eq!(until_served(&site, "garden", 2).await, 2, "people in mid-form finish on what they opened");
 
     site.tools.library.put("typeform", without_a_field());
     let said = check(&site).await;
@@ -107,7 +111,7 @@ async fn a_form_becomes_a_flow_when_it_is_read_and_what_changes_in_its_tool_is_t
 
     let approved = ask(&site, FlowCommand::Approve { flow: "garden".into() }).await.expect("it is taken");
     assert!(approved[0].starts_with("taken over: 1 breaking"), "{approved:?}");
-    assert_eq!(until_served(&site, 3).await, 3);
+    assert_eq!(until_served(&site, "garden", 3).await, 3);
     let versions = ask(&site, FlowCommand::Versions { flow: "garden".into() }).await.expect("versions");
     assert!(
         versions.len() == 3 && versions[0].starts_with("v3") && versions[0].ends_with("newest"),
@@ -116,30 +120,4 @@ async fn a_form_becomes_a_flow_when_it_is_read_and_what_changes_in_its_tool_is_t
     let unknown = ask(&site, FlowCommand::Diff { flow: "gardne".into() }).await.expect_err("no such flow");
     assert!(unknown.contains("there is no flow “gardne”"), "{unknown}");
     site.end().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flow_whose_destination_knows_its_forms_beforehand_is_served_anew_after_a_start_only() {
-    let destination = "[[destination]]\nid = \"flat\"\nkind = \"webhook\"\nshape = \"flat\"\nurl = \"https://crm.example.com/\"\n\
-                       secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"";
-    let site = site(destination).await;
-    site.connect("typeform").await;
-    assert_eq!(check(&site).await, "it was read for the first time");
-    // The version is made at the next look, which the one before has brought about, and then held back.
-    let end = Instant::now() + Duration::from_secs(60);
-    loop {
-        let versions = ask(&site, FlowCommand::Versions { flow: "garden".into() }).await.expect("versions");
-        if !versions.is_empty() {
-            break;
-        }
-        assert!(Instant::now() < end, "no version was made");
-        sleep(Duration::from_millis(20)).await;
-    }
-    assert!(site.flows.get("garden").is_none());
-    let folder = site.end().await;
-
-    let file = folder.path().join("formgate.toml");
-    let config = Config::load(Some(&file), std::iter::empty()).unwrap_or_else(|faults| panic!("{faults}"));
-    let app = formgate::app::App::start(&config).await.unwrap_or_else(|error| panic!("{error}"));
-    assert!(app.flows.get("garden").is_some());
 }

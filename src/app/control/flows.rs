@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use super::super::watching::forms_of;
+use super::super::watching::{Watching, forms_of};
 use super::{Control, Told, gone, say};
 use crate::catalog::import::{self, Imported, Taken};
 use crate::catalog::overlay::Overlay;
@@ -83,7 +83,8 @@ impl Control {
     }
 
     fn catalog(&self) -> Catalog {
-        Catalog::new(self.store.clone())
+        let running = self.watching.as_ref().map(Watching::catalog);
+        running.unwrap_or_else(|| Catalog::new(self.store.clone()))
     }
 
     async fn list_flows(&self, tell: &mpsc::Sender<Told>) -> Result<(), String> {
@@ -175,8 +176,11 @@ impl Control {
             Taken::Unchanged => "it is as it was".to_owned(),
             Taken::Taken(None) => "it was read for the first time".to_owned(),
             Taken::Taken(Some(drift)) => format!("it was changed, and is taken over: {}", drift.summary()),
-            Taken::Waits { drift, .. } => {
+            Taken::Waits { drift, refused: None, .. } => {
                 format!("it was changed, and waits: {}; see formgate flow diff {flow}", drift.summary())
+            }
+            Taken::Waits { drift, refused: Some(reason), .. } => {
+                format!("it was changed, and cannot be served: {}; {reason}", drift.summary())
             }
             Taken::Raced => "somebody else looks at it at this moment".to_owned(),
         };

@@ -53,7 +53,7 @@ impl Builder<'_> {
             base: base.map_err(|error| fault(configured, error.to_string()))?,
             tokens: self.tokens(configured, credential)?,
             policy: policy(configured),
-            client: self.client.clone(),
+            client: self.of.client.clone(),
         })
     }
 
@@ -73,14 +73,14 @@ impl Builder<'_> {
             Credential::Connection(name) => {
                 let id =
                     name.parse::<ConnectionId>().map_err(|error| fault(configured, error.to_string()))?;
-                if !self.accounts.iter().any(|account| account.id == id) {
+                if self.is_told && !self.accounts.iter().any(|account| account.id == id) {
                     tracing::warn!(
                         destination.id = configured.id.as_str(),
                         connection.id = %id,
                         "this account is not connected yet: deliveries wait for formgate connect"
                     );
                 }
-                Ok(self.connections.tokens(id))
+                Ok(self.of.connections.tokens(id))
             }
         }
     }
@@ -100,8 +100,8 @@ impl Builder<'_> {
                 return Err(fault(configured, reason));
             }
             // One that was not read from the tool yet has no submissions to deliver.
-            let Some(bytes) = self.definitions.get(&id) else { continue };
-            let read = read(bytes)
+            let Some(served) = self.served.get(&id) else { continue };
+            let read = read(&served.definition)
                 .map_err(|source| Error::Definition { flow: id.clone(), source: source.into() })?;
             definitions.insert(id, read);
         }
@@ -116,7 +116,7 @@ impl Builder<'_> {
     ) -> Result<(), Error> {
         for flow in self.delivering(configured) {
             let id = flow.id.as_str();
-            let Some(form) = self.forms.get(id) else { continue };
+            let Some(form) = self.form(id) else { continue };
             fits(id, form).map_err(|reason| {
                 fault(configured, format!("flow {id} cannot be delivered to it: {reason}"))
             })?;
@@ -175,8 +175,10 @@ impl Builder<'_> {
             let form = self.routed(configured, form);
             items.get(flow).map_or(Ok(()), |items| items.fit(&form))
         })?;
-        for (flow, question) in
-            items.iter().flat_map(|(flow, items)| items.left_out().map(move |q| (flow, q)))
+        for (flow, question) in items
+            .iter()
+            .filter(|_| self.is_told)
+            .flat_map(|(flow, items)| items.left_out().map(move |q| (flow, q)))
         {
             tracing::warn!(
                 flow.id = flow,
@@ -191,15 +193,16 @@ impl Builder<'_> {
             secret: target.secret.clone(),
             items,
             policy: policy(configured),
-            client: self.client.clone(),
+            client: self.of.client.clone(),
         })
     }
 
+    /// `None`: the definition says where the public page is, and was not read yet.
     pub(super) fn google_form(
         &self,
         configured: &config::Destination,
         target: &config::GoogleForm,
-    ) -> Result<PublicForm, Error> {
+    ) -> Result<Option<PublicForm>, Error> {
         let pages = self.definitions(configured, Tool::GoogleForms, public_page)?;
         let mut told: Vec<String> = pages.into_values().flatten().collect();
         told.dedup();
@@ -208,6 +211,9 @@ impl Builder<'_> {
             (None, [page]) => page.parse().map_err(|_| {
                 fault(configured, "the definition's address of the public page is no URL: write “url”")
             })?,
+            (None, []) if self.delivering(configured).any(|flow| self.form(flow.id.as_str()).is_none()) => {
+                return Ok(None);
+            }
             (None, []) => {
                 return Err(fault(
                     configured,
@@ -221,12 +227,12 @@ impl Builder<'_> {
                 ));
             }
         };
-        Ok(PublicForm {
+        Ok(Some(PublicForm {
             id: DestinationId::new(configured.id.as_str())?,
             url,
             policy: policy(configured),
-            client: self.client.clone(),
-        })
+            client: self.of.client.clone(),
+        }))
     }
 
     pub(super) fn sheets(
@@ -236,7 +242,7 @@ impl Builder<'_> {
     ) -> Result<Sheet, Error> {
         let forms = self.delivering(configured).filter_map(|flow| {
             let id = flow.id.as_str();
-            Some((id.to_owned(), self.forms.get(id)?.clone()))
+            Some((id.to_owned(), self.form(id)?.clone()))
         });
         Ok(Sheet {
             id: DestinationId::new(configured.id.as_str())?,
@@ -275,7 +281,7 @@ impl Builder<'_> {
             secret: target.secret.clone(),
             definitions: self.definitions(configured, Tool::Typeform, Definition::read)?,
             policy: policy(configured),
-            client: self.client.clone(),
+            client: self.of.client.clone(),
         })
     }
 }

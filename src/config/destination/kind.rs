@@ -12,6 +12,7 @@ use crate::config::read::Section;
 use crate::config::resource::default;
 
 /// What a destination is, with the keys of its kind.
+#[derive(Clone)]
 pub enum Target {
     /// Any HTTP endpoint that verifies Standard Webhooks.
     Webhook(Webhook),
@@ -34,6 +35,7 @@ pub enum Target {
 }
 
 /// With what a tool lets us in.
+#[derive(Clone)]
 pub enum Credential {
     /// A token that was made there.
     Token(SecretString),
@@ -42,6 +44,7 @@ pub enum Credential {
 }
 
 /// `kind = "typeform-webhook"`. Its URL may itself be a secret and is not shown.
+#[derive(Clone)]
 pub struct TypeformWebhook {
     /// Where it is.
     pub url: Url,
@@ -50,6 +53,7 @@ pub struct TypeformWebhook {
 }
 
 /// `kind = "typeform"`: the endpoints are asked of Typeform.
+#[derive(Clone)]
 pub struct TypeformHooks {
     /// May read the form's webhooks.
     pub credential: Credential,
@@ -60,6 +64,7 @@ pub struct TypeformHooks {
 }
 
 /// `kind = "webhook"`. Its URL may itself be a secret and is not shown.
+#[derive(Clone)]
 pub struct Webhook {
     /// Where it is.
     pub url: Url,
@@ -72,6 +77,7 @@ pub struct Webhook {
 }
 
 /// `kind = "hubspot"`.
+#[derive(Clone)]
 pub struct Hubspot {
     /// A private app's or a service key's.
     pub credential: Credential,
@@ -84,6 +90,7 @@ pub struct Hubspot {
 }
 
 /// `kind = "hubspot-crm"`.
+#[derive(Clone)]
 pub struct HubspotCrm {
     /// A private app's or a service key's.
     pub credential: Credential,
@@ -96,6 +103,7 @@ pub struct HubspotCrm {
 }
 
 /// `kind = "surveymonkey"`.
+#[derive(Clone)]
 pub struct SurveyMonkey {
     /// May create responses.
     pub credential: Credential,
@@ -106,6 +114,7 @@ pub struct SurveyMonkey {
 }
 
 /// `kind = "google-apps-script"`.
+#[derive(Clone)]
 pub struct AppsScript {
     /// The web app's address.
     pub url: Url,
@@ -114,12 +123,14 @@ pub struct AppsScript {
 }
 
 /// `kind = "google-forms"`.
+#[derive(Clone)]
 pub struct GoogleForm {
     /// The public page; none: the one that the definition names.
     pub url: Option<Url>,
 }
 
 /// `kind = "google-sheets"`.
+#[derive(Clone)]
 pub struct Sheets {
     /// May write to the sheet.
     pub credential: Credential,

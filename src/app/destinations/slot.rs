@@ -1,0 +1,126 @@
+//! A destination's place: what stands in it is another one when a form of its flows is another.
+//!
+//! Invariant: an attempt goes on with the destination that it began with. A submission of a version that is not known here
+//! yet, because another node serves it already, waits for that version; nothing is refused because a node is late.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::outbox::{Attempting, Call, Destination, DestinationId, Grade, Outcome};
+
+/// What stands in a place.
+pub(super) struct Built {
+    /// `None`: it cannot be made before the form was read from its tool.
+    pub destination: Option<Arc<dyn Destination>>,
+    /// The newest version of each flow that it was made for; empty for one that takes whatever comes.
+    pub newest: BTreeMap<String, u32>,
+}
+
+/// A place with a destination in it.
+pub(super) struct Slot {
+    id: DestinationId,
+    account: String,
+    grade: Grade,
+    built: RwLock<Arc<Built>>,
+}
+
+impl Slot {
+    pub(super) fn new(id: DestinationId, grade: Grade, built: Built) -> Self {
+        let account =
+            built.destination.as_ref().map_or_else(|| id.as_str().to_owned(), |to| to.account().into_owned());
+        Self { id, account, grade, built: RwLock::new(Arc::new(built)) }
+    }
+
+    /// Puts another one there.
+    pub(super) fn put(&self, built: Built) {
+        *self.built.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(built);
+    }
+
+    fn built(&self) -> Arc<Built> {
+        Arc::clone(&self.built.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Destination for Slot {
+    fn id(&self) -> &DestinationId {
+        &self.id
+    }
+
+    fn account(&self) -> Cow<'_, str> {
+        Cow::Borrowed(&self.account)
+    }
+
+    fn grade(&self) -> Grade {
+        self.grade
+    }
+
+    fn deliver<'a>(&'a self, call: Call<'a>) -> Attempting<'a> {
+        let built = self.built();
+        let submission = call.submission;
+        let is_late =
+            built.newest.get(&submission.flow_id).is_some_and(|newest| submission.flow_version > *newest);
+        Box::pin(async move {
+            match &built.destination {
+                Some(destination) if !is_late => destination.deliver(call).await,
+                Some(_) => Outcome::retry("version_not_known_yet", None, None),
+                None => Outcome::retry("form_not_read_yet", None, None),
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::outbox::{DeliveryKey, Submission, Verdict};
+
+    struct Takes(DestinationId);
+
+    impl Destination for Takes {
+        fn id(&self) -> &DestinationId {
+            &self.0
+        }
+
+        fn deliver<'a>(&'a self, _call: Call<'a>) -> Attempting<'a> {
+            Box::pin(async { Outcome::delivered(None) })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_submission_of_a_version_that_another_node_serves_already_waits_for_it() {
+        let id = DestinationId::new("crm").expect("an id");
+        let built = |newest: u32| Built {
+            destination: Some(Arc::new(Takes(id.clone()))),
+            newest: [("contact".to_owned(), newest)].into(),
+        };
+        let slot = Slot::new(id.clone(), Grade::D, Built { destination: None, newest: BTreeMap::new() });
+        let submission: Submission = serde_json::from_value(serde_json::json!({
+            "id": "00000000-0000-8000-8000-000000000001", "flow_id": "contact", "flow_version": 2,
+            "form": {"tool": "form", "id": "contact", "title": "Contact"}, "flow_token": "unused", "contact": null,
+            "started_at": "2026-01-01T00:00:00Z", "completed_at": "2026-01-01T00:01:00Z", "locale": "en",
+            "test": false, "answers": [],
+        }))
+        .expect("a submission");
+        let deliver = async || {
+            let call = Call {
+                submission: &submission,
+                key: DeliveryKey::of(submission.id, &id),
+                attempt: 1,
+                sent_before: false,
+                deadline: Instant::now() + Duration::from_secs(1),
+            };
+            slot.deliver(call).await
+        };
+        assert_eq!(deliver().await.class, "form_not_read_yet");
+        slot.put(built(1));
+        let late = deliver().await;
+        assert_eq!((late.class, late.verdict), ("version_not_known_yet", Verdict::Retry { after_ms: None }));
+        slot.put(built(2));
+        assert_eq!(deliver().await.verdict, Verdict::Delivered);
+    }
+}
