@@ -20,7 +20,7 @@
 //! | [`meta`] | what Meta calls besides the endpoint: webhooks | `crypto` `insight` `outbox` `server` `store` |
 //! | [`console`] | what people and programs manage Formgate by: the management API, tokens, roles | `audit` `catalog` `connector` `crypto` `endpoint` `flow` `form` `insight` `outbox` `player` `server` `store` |
 //! | [`player`] | a WhatsApp client that walks a flow against a real endpoint; its cryptography is its own | `client` `flow` `form` |
-//! | [`sandbox`] | the peers of a demo: a webhook inbox, a HubSpot account, SurveyMonkey's responses, a Google form's page, Meta's file servers | `client` `crypto` `server` |
+//! | [`sandbox`] | the peers of a demo: a webhook inbox, the four form tools with consent, forms and submissions, Meta's file servers | `client` `crypto` `server` |
 //! | [`config`] | the only reader of environment and files | `fault` `form` `server` |
 //! | [`app`] | composition root: builds components, route table, owns every long task | everything |
 //! | [`cli`] | one file per command | everything |

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::server::header;
+use super::access::{Door, bearer, only};
 use crate::server::{Error, Handler, Limits, Listener, Method, Request, Response, Server, StatusCode};
 
 /// A request and what it was answered.
@@ -41,6 +41,10 @@ pub enum Fault {
     AppendThenFail,
 }
 
+/// Any of these lets read and write.
+const SCOPES: [&str; 2] =
+    ["https://www.googleapis.com/auth/spreadsheets", "https://www.googleapis.com/auth/drive.file"];
+
 struct State {
     tabs: Vec<(String, Vec<Vec<Value>>)>,
     /// Whether the token may write.
@@ -53,7 +57,7 @@ struct State {
 #[derive(Clone)]
 pub struct Spreadsheet {
     id: String,
-    token: String,
+    door: Door,
     state: Arc<Mutex<State>>,
 }
 
@@ -62,6 +66,11 @@ type Refusal = (u16, &'static str, &'static str);
 impl Spreadsheet {
     /// A spreadsheet with these tabs, each with the cells of its first row.
     pub fn new(id: &str, token: &str, tabs: &[(&str, &[&str])]) -> Spreadsheet {
+        Self::of(id, only(token, &[SCOPES[0]]), tabs)
+    }
+
+    /// The same for other tokens.
+    pub(super) fn of(id: &str, door: Door, tabs: &[(&str, &[&str])]) -> Spreadsheet {
         let tab = |(title, header): &(&str, &[&str])| {
             let header: Vec<Value> = header.iter().map(|cell| json!(cell)).collect();
             ((*title).to_owned(), vec![header])
@@ -72,7 +81,7 @@ impl Spreadsheet {
             faults: VecDeque::new(),
             exchanges: Vec::new(),
         };
-        Spreadsheet { id: id.to_owned(), token: token.to_owned(), state: Arc::new(Mutex::new(state)) }
+        Spreadsheet { id: id.to_owned(), door, state: Arc::new(Mutex::new(state)) }
     }
 
     /// Binds a free port of 127.0.0.1 and serves until `stop` becomes true.
@@ -122,8 +131,11 @@ impl Spreadsheet {
     }
 
     fn answer(&self, request: &Request, path: &str, query: &[(String, String)]) -> Result<Value, Refusal> {
-        if request.header(header::AUTHORIZATION) != Some(&format!("Bearer {}", self.token)) {
+        let Some(scopes) = bearer(request).and_then(|token| (self.door)(token)) else {
             return Err((401, "UNAUTHENTICATED", "Request had invalid authentication credentials."));
+        };
+        if !SCOPES.iter().any(|scope| scopes.contains(*scope)) {
+            return Err((403, "PERMISSION_DENIED", "Request had insufficient authentication scopes."));
         }
         let mut state = self.state();
         // A fault of appending waits for the next row.

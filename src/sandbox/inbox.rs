@@ -4,7 +4,7 @@
 
 use std::{
     collections::VecDeque,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -13,8 +13,7 @@ use serde_json::Value;
 
 use super::page;
 use crate::server::{
-    Error, Handler, HeaderMap, Limits, Listener, Method, Request, Response, Server, StatusCode,
-    header::{self, HeaderValue},
+    Error, Handler, HeaderMap, Limits, Listener, Method, Request, Response, Server, StatusCode, header,
 };
 
 /// How many deliveries are kept; older ones are forgotten, and their repeats count as new.
@@ -143,17 +142,12 @@ impl Inbox {
 
     fn show(&self, request: &Request) -> Response {
         // Another site can make a browser call us under its own name (DNS rebinding), and the answers are personal.
-        if !names_this_machine(request) {
+        if !page::names_this_machine(request) {
             return Response::empty(StatusCode::FORBIDDEN);
         }
         let (deliveries, counts) = (self.deliveries(), self.counts());
         if request.path() == "/" {
-            return Response::html(StatusCode::OK, page::render(&deliveries, counts))
-                .with_header(
-                    header::CONTENT_SECURITY_POLICY,
-                    HeaderValue::from_static("default-src 'none'; base-uri 'none'; frame-ancestors 'none'"),
-                )
-                .with_header(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+            return page::guarded(page::render(&deliveries, counts));
         }
         #[derive(Serialize)]
         struct Listing {
@@ -192,10 +186,4 @@ fn shown(headers: &HeaderMap) -> Vec<(String, String)> {
         .filter(|(name, _)| !credential(name))
         .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
         .collect()
-}
-
-fn names_this_machine(request: &Request) -> bool {
-    let Some(host) = request.header(header::HOST) else { return false };
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }

@@ -1,13 +1,33 @@
-//! The inbox for a person: one plain page, without script and style.
+//! Pages for a person: plain, without script and style.
 
 use std::fmt::{self, Write};
+use std::net::IpAddr;
 
 use super::inbox::{Counts, Delivery};
+use crate::server::header::{self, HeaderValue};
+use crate::server::{Request, Response, StatusCode};
 
 pub(super) fn render(deliveries: &[Delivery], counts: Counts) -> String {
     let mut page = String::new();
     write_page(&mut page, deliveries, counts).expect("writing to a String does not fail");
     page
+}
+
+/// A page that loads nothing and stands in no frame.
+pub(super) fn guarded(html: String) -> Response {
+    Response::html(StatusCode::OK, html)
+        .with_header(
+            header::CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static("default-src 'none'; base-uri 'none'; frame-ancestors 'none'"),
+        )
+        .with_header(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))
+}
+
+/// Whether a request was sent to a name of this machine.
+pub(super) fn names_this_machine(request: &Request) -> bool {
+    let Some(host) = request.header(header::HOST) else { return false };
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn write_page(page: &mut String, deliveries: &[Delivery], counts: Counts) -> fmt::Result {

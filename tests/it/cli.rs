@@ -3,6 +3,7 @@
 mod backups;
 mod installation;
 mod keep;
+mod stand_ins;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;

@@ -40,6 +40,7 @@ mod store;
 mod store_model;
 mod store_upgrade;
 mod surveymonkey;
+mod tools;
 mod typeform;
 mod typeform_webhook;
 mod validator;

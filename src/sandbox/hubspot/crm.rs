@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use crate::sandbox::access::{Door, bearer, only};
 use crate::server::header;
 use crate::server::{Error, Handler, Limits, Listener, Method, Request, Response, Server, StatusCode};
 
@@ -24,7 +25,9 @@ struct Kind {
 #[derive(Default)]
 struct State {
     kinds: BTreeMap<String, Kind>,
+    /// Of the token that is asking.
     scopes: BTreeSet<String>,
+    withdrawn: BTreeSet<String>,
     associations: BTreeSet<(String, String)>,
     faults: VecDeque<u16>,
     exchanges: Vec<(String, Value, u16, Value)>,
@@ -33,7 +36,7 @@ struct State {
 /// The account. Cheap to clone; clones are one.
 #[derive(Clone)]
 pub struct Crm {
-    token: String,
+    door: Door,
     state: Arc<Mutex<State>>,
 }
 
@@ -42,6 +45,11 @@ type Refusal = (u16, Value);
 impl Crm {
     /// An account whose contacts have these properties besides `email`.
     pub fn new(token: &str, properties: &[&str]) -> Crm {
+        Self::of(only(token, &["crm.objects.contacts.write", "crm.objects.custom.write"]), properties)
+    }
+
+    /// The same for other tokens.
+    pub(in crate::sandbox) fn of(door: Door, properties: &[&str]) -> Crm {
         let mut state = State::default();
         let contact = Kind {
             properties: properties.iter().chain(&["email"]).map(|name| (*name).to_owned()).collect(),
@@ -49,8 +57,7 @@ impl Crm {
             records: Vec::new(),
         };
         state.kinds.insert("contacts".to_owned(), contact);
-        state.scopes.extend(["crm.objects.contacts.write", "crm.objects.custom.write"].map(str::to_owned));
-        Crm { token: token.to_owned(), state: Arc::new(Mutex::new(state)) }
+        Crm { door, state: Arc::new(Mutex::new(state)) }
     }
 
     /// Adds a type of the account's own, with these properties and one with unique values.
@@ -83,7 +90,7 @@ impl Crm {
 
     /// Takes a scope from the token.
     pub fn withdraw(&self, scope: &str) {
-        self.state().scopes.remove(scope);
+        self.state().withdrawn.insert(scope.to_owned());
     }
 
     /// The records of a type, oldest first.
@@ -121,7 +128,7 @@ impl State {
     fn allow(&self, kind: &str) -> Result<(), Refusal> {
         let scope =
             if kind == "contacts" { "crm.objects.contacts.write" } else { "crm.objects.custom.write" };
-        if self.scopes.contains(scope) {
+        if self.scopes.contains(scope) && !self.withdrawn.contains(scope) {
             return Ok(());
         }
         Err(refuse(403, "MISSING_SCOPES", "This app hasn't been granted all required scopes", Value::Null))
@@ -218,7 +225,10 @@ impl Handler for Crm {
         let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
         let path: Vec<&str> = request.path().split('/').skip(1).collect();
         let fault = state.faults.pop_front().filter(|status| *status != 200);
-        let answered = if request.header(header::AUTHORIZATION) != Some(&format!("Bearer {}", self.token)) {
+        let scopes = bearer(&request).and_then(|token| (self.door)(token));
+        let is_known = scopes.is_some();
+        state.scopes = scopes.unwrap_or_default();
+        let answered = if !is_known {
             Err(refuse(401, "INVALID_AUTHENTICATION", "Authentication credentials not found.", Value::Null))
         } else if let Some(status) = fault.filter(|status| *status < 500) {
             Err(refuse(status, "FAILED", "failed on purpose", Value::Null))

@@ -17,6 +17,8 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use self::check::Form;
+use super::access::{Door, bearer, only};
+use super::library::Library;
 use crate::server::header::{self, HeaderValue};
 use crate::server::{Error, Handler, Limits, Listener, Method, Request, Response, Server, StatusCode};
 
@@ -65,12 +67,30 @@ struct State {
     requests: Vec<String>,
 }
 
+/// The account's forms.
+enum Forms {
+    These(Vec<Arc<Form>>),
+    /// As they are in the library when they are asked for.
+    Of(Library),
+}
+
+impl Forms {
+    fn find(&self, guid: &str) -> Option<Arc<Form>> {
+        match self {
+            Forms::These(forms) => forms.iter().find(|form| form.guid == guid).cloned(),
+            Forms::Of(library) => {
+                library.definition("hubspot", guid).map(|(definition, _)| Arc::new(Form::of(&definition)))
+            }
+        }
+    }
+}
+
 struct Shared {
     portal: String,
-    token: String,
+    door: Door,
     may_list: bool,
     per_window: usize,
-    forms: Vec<Form>,
+    forms: Forms,
     state: Mutex<State>,
     cut: Notify,
 }
@@ -82,12 +102,22 @@ pub struct HubSpot(Arc<Shared>);
 impl HubSpot {
     /// An account with these forms, as v3 definitions.
     pub fn new(portal: &str, token: &str, definitions: &[Value]) -> HubSpot {
+        let forms = definitions.iter().map(|definition| Arc::new(Form::of(definition))).collect();
+        Self::made(portal, only(token, &["forms"]), Forms::These(forms))
+    }
+
+    /// An account with the forms of a library, for tokens that may use forms.
+    pub(super) fn of(portal: &str, door: Door, library: Library) -> HubSpot {
+        Self::made(portal, door, Forms::Of(library))
+    }
+
+    fn made(portal: &str, door: Door, forms: Forms) -> HubSpot {
         HubSpot(Arc::new(Shared {
             portal: portal.to_owned(),
-            token: token.to_owned(),
+            door,
             may_list: true,
             per_window: 100,
-            forms: definitions.iter().map(Form::of).collect(),
+            forms,
             state: Mutex::default(),
             cut: Notify::new(),
         }))
@@ -140,8 +170,7 @@ impl HubSpot {
 
     /// The refusal that comes before any look at the content.
     fn gate(&self, request: &Request) -> Option<Response> {
-        let given = request.header(header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
-        if given != Some(self.0.token.as_str()) {
+        let Some(scopes) = bearer(request).and_then(|token| (self.0.door)(token)) else {
             return Some(failed(
                 401,
                 "Authentication credentials not found or not valid.",
@@ -149,6 +178,10 @@ impl HubSpot {
                     "category": "INVALID_AUTHENTICATION",
                 }),
             ));
+        };
+        if !scopes.contains("forms") {
+            let message = "This app hasn't been granted all required scopes to make this call.";
+            return Some(failed(403, message, json!({"category": "MISSING_SCOPES"})));
         }
         let mut state = self.state();
         state.calls.retain(|at| at.elapsed() < WINDOW);
@@ -163,7 +196,7 @@ impl HubSpot {
         if let Some(refusal) = self.gate(request) {
             return refusal;
         }
-        let form = self.0.forms.iter().find(|form| form.guid == guid).filter(|_| portal == self.0.portal);
+        let form = self.0.forms.find(guid).filter(|_| portal == self.0.portal);
         let Some(form) = form else {
             return failed(404, "Form not found or portal mismatch", json!({}));
         };

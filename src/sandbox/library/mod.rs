@@ -18,6 +18,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::watch;
 
+use super::access::bearer;
 use crate::server::header;
 use crate::server::{Error, Handler, Limits, Listener, Method, Request, Response, Server, StatusCode};
 
@@ -118,6 +119,30 @@ impl Library {
         }
     }
 
+    /// A form as it is now, and how often it was changed.
+    pub(super) fn definition(&self, tool: &str, id: &str) -> Option<(Value, u32)> {
+        let state = self.state();
+        let (_, kept) = state.forms.iter().find(|((of, form), _)| *of == tool && form == id)?;
+        Some((kept.definition.clone(), kept.revision))
+    }
+
+    /// The forms of a tool: id and definition.
+    pub(super) fn forms(&self, tool: &str) -> Vec<(String, Value)> {
+        let state = self.state();
+        let of_tool = state.forms.iter().filter(|((of, _), _)| *of == tool);
+        of_tool.map(|((_, id), kept)| (id.clone(), kept.definition.clone())).collect()
+    }
+
+    /// Id and title of each form of a tool.
+    pub(super) fn titles(&self, tool: &str) -> Vec<(String, String)> {
+        let titled = |(id, form): (String, Value)| {
+            let names = ["/name", "/title", "/info/title"];
+            let title = names.iter().find_map(|at| form.pointer(at)?.as_str()).unwrap_or_default().to_owned();
+            (id, title)
+        };
+        self.forms(tool).into_iter().map(titled).collect()
+    }
+
     /// Takes a form away.
     pub fn remove(&self, tool: &str, id: &str) {
         self.state().forms.retain(|(of, form), _| *of != tool || form != id);
@@ -180,11 +205,7 @@ impl Library {
                 None => response,
             });
         }
-        let token = request.header(header::AUTHORIZATION).and_then(|value| {
-            let (scheme, token) = value.split_once(' ')?;
-            scheme.eq_ignore_ascii_case("bearer").then_some(token)
-        });
-        let Some(scopes) = token.and_then(|token| (self.authorise)(tool, token)) else {
+        let Some(scopes) = bearer(request).and_then(|token| (self.authorise)(tool, token)) else {
             return Some(fail(401, "the token is missing, wrong or was revoked"));
         };
         let query = url::form_urlencoded::parse(request.query().unwrap_or_default().as_bytes());

@@ -18,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
+use super::access::{Door, bearer};
 use crate::server::header::{self, HeaderName, HeaderValue};
 use crate::server::{self, Handler, Limits, Listener, Method, Request, Response, Server, StatusCode};
 
@@ -90,6 +91,8 @@ fn refuse(status: u16, id: u32, message: impl Into<String>) -> Refusal {
 
 struct State {
     account: Account,
+    /// Lets in in place of the account's own token.
+    door: Option<Door>,
     responses: Vec<Value>,
     /// Collectors that were made by a call.
     made: Vec<Value>,
@@ -119,8 +122,18 @@ pub struct Running {
 impl Sandbox {
     /// An account's API.
     pub fn new(account: Account) -> Self {
+        Self::opened(account, None)
+    }
+
+    /// An account's API for other tokens than its own.
+    pub(super) fn of(door: Door, account: Account) -> Self {
+        Self::opened(account, Some(door))
+    }
+
+    fn opened(account: Account, door: Option<Door>) -> Self {
         let state = State {
             account,
+            door,
             responses: Vec::new(),
             made: Vec::new(),
             faults: VecDeque::new(),
@@ -162,6 +175,11 @@ impl Sandbox {
     /// The collectors that were made, oldest first.
     pub fn made(&self) -> Vec<Value> {
         self.state().made.clone()
+    }
+
+    /// Whether this is one of its collectors.
+    pub(super) fn has(&self, collector: &str) -> bool {
+        self.state().has(collector)
     }
 
     /// How many requests came, the failed ones too.
@@ -342,20 +360,27 @@ impl State {
         if body["type"] != "weblink" || !body["name"].is_string() {
             return Err(refuse(400, 1002, "A collector needs a type and a name."));
         }
-        let id = format!("39521{:04}", self.made.len() + 1);
+        let survey = self.account.survey["id"].as_str().unwrap_or_default();
+        let id = format!("39521{survey}{:04}", self.made.len() + 1);
         let made = json!({"id": id, "name": body["name"], "type": "weblink", "status": "open"});
         self.made.push(made.clone());
         Ok((StatusCode::CREATED, made))
     }
 
-    fn authorize(&self, request: &Request) -> Result<(), Refusal> {
-        let Some(header) = request.header(header::AUTHORIZATION) else {
+    fn authorize(&mut self, request: &Request) -> Result<(), Refusal> {
+        if request.header(header::AUTHORIZATION).is_none() {
             return Err(refuse(401, 1010, "The authorization token was not provided."));
         };
-        let token = header.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        match token {
-            Some((_, token)) if token == self.account.token => Ok(()),
-            _ => Err(refuse(401, 1011, "The authorization token provided was invalid.")),
+        let scopes = bearer(request).and_then(|token| match &self.door {
+            Some(door) => door(token),
+            None => (token == self.account.token).then(|| self.account.scopes.clone()),
+        });
+        match scopes {
+            Some(scopes) => {
+                self.account.scopes = scopes;
+                Ok(())
+            }
+            None => Err(refuse(401, 1011, "The authorization token provided was invalid.")),
         }
     }
 

@@ -1,6 +1,11 @@
 //! Typeform's API as far as webhooks of a form go: `GET /forms/{id}/webhooks`, with the scope for it, at two requests a
 //! second if that is asked for.
 
+mod received;
+
+pub(super) use self::received::Received;
+pub use self::received::WEBHOOK_SECRET;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,11 +14,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::server::header;
+use super::access::{Door, bearer, only};
 use crate::server::{Error, Handler, Limits, Listener, Method, Request, Response, Server, StatusCode};
 
 struct State {
-    scopes: BTreeSet<String>,
+    /// In place of what the token may do.
+    granted: Option<BTreeSet<String>>,
     webhooks: Vec<Value>,
     refusals: VecDeque<u16>,
     requests: usize,
@@ -23,20 +29,20 @@ struct State {
 #[derive(Clone)]
 pub struct Webhooks {
     form: String,
-    token: String,
+    door: Door,
     state: Arc<Mutex<State>>,
 }
 
 impl Webhooks {
     /// A form without webhooks, and a token that may read them.
     pub fn new(form: &str, token: &str) -> Webhooks {
-        let state = State {
-            scopes: BTreeSet::from(["webhooks:read".to_owned()]),
-            webhooks: Vec::new(),
-            refusals: VecDeque::new(),
-            requests: 0,
-        };
-        Webhooks { form: form.to_owned(), token: token.to_owned(), state: Arc::new(Mutex::new(state)) }
+        Self::of(form, only(token, &["webhooks:read"]))
+    }
+
+    /// The same for other tokens.
+    pub(super) fn of(form: &str, door: Door) -> Webhooks {
+        let state = State { granted: None, webhooks: Vec::new(), refusals: VecDeque::new(), requests: 0 };
+        Webhooks { form: form.to_owned(), door, state: Arc::new(Mutex::new(state)) }
     }
 
     /// Binds a free port of 127.0.0.1 and serves until `stop` becomes true.
@@ -66,7 +72,7 @@ impl Webhooks {
 
     /// Changes what the token may do.
     pub fn grant(&self, scopes: &[&str]) {
-        self.state().scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
+        self.state().granted = Some(scopes.iter().map(|scope| (*scope).to_owned()).collect());
     }
 
     /// Refuses the next requests with these statuses.
@@ -96,17 +102,18 @@ impl Handler for Webhooks {
         if let Some(status) = state.refusals.pop_front() {
             return refuse(status, "FAILED", "failed on purpose");
         }
-        if request.header(header::AUTHORIZATION) != Some(&format!("Bearer {}", self.token)) {
+        let Some(scopes) = bearer(&request).and_then(|token| (self.door)(token)) else {
             return refuse(
                 401,
                 "AUTHENTICATION_FAILED",
                 "Authentication credentials not found on the Request Headers",
             );
-        }
+        };
+        let scopes = state.granted.clone().unwrap_or(scopes);
         let path: Vec<&str> = request.path().split('/').skip(1).collect();
         match (&request.method, path.as_slice()) {
             (&Method::GET, ["forms", form, "webhooks"]) if *form == self.form => {
-                if !state.scopes.contains("webhooks:read") {
+                if !scopes.contains("webhooks:read") {
                     return refuse(403, "FORBIDDEN", "Token lacks the scope webhooks:read");
                 }
                 Response::json(StatusCode::OK, &json!({"items": state.webhooks}))

@@ -3,6 +3,10 @@
 //!
 //! It is written from what the page is known to send, and shares no type with the connector that speaks to it.
 
+mod page_data;
+
+pub(super) use self::page_data::page_data;
+
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
