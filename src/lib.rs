@@ -10,7 +10,7 @@
 //! | [`crypto`] | hub signature, exchange envelope, key ring, sealing of state, tokens and data at rest | – |
 //! | [`store`] | tables, atomic batch, leases; the embedded store, and the one of nodes that share a Redis | `fault` |
 //! | [`server`] | hyper: accept, TLS, limits, deadlines, drain; knows no route | – |
-//! | [`client`] | the one outbound HTTP client: deadlines to the last byte, size cap, address guard | – |
+//! | [`client`] | the one outbound HTTP client: deadlines to the last byte, size cap, address guard | `fault` |
 //! | [`audit`] | append-only events: who, what, when, outcome | `store` |
 //! | [`insight`] | what an operator has to know without looking: alerts | `client` `form` `store` |
 //! | [`outbox`] | submission, delivery, attempt, retry policy, worker, dead letters, files of answers | `audit` `client` `crypto` `fault` `form` `store` |

@@ -41,6 +41,7 @@ use crate::console::access::Tokens;
 use crate::console::api::{Api, Resources};
 use crate::crypto::{MacKey, Sealer};
 use crate::endpoint::Flows;
+use crate::fault;
 use crate::meta;
 use crate::outbox::{Outbox, Retention, RetryPolicy, Worker};
 use crate::server::{self, Drained, Listener, Server};
@@ -252,6 +253,7 @@ impl App {
             failed = fatal.wait_for(Option::is_some) => failed.ok().and_then(|fatal| fatal.clone()),
         };
         tracing::info!("stopping");
+        fault::point("app.stopping");
         halt.send_replace(true);
         let ended = tokio::join!(
             public,

@@ -37,6 +37,8 @@ struct State {
     born: Instant,
     repeats: Repeats,
     broken: u64,
+    /// The longest that anybody waited for an exchange that came to nothing.
+    waited: Duration,
     resent: u64,
     complaints: Vec<String>,
 }
@@ -100,6 +102,7 @@ impl Default for Ledger {
             born: Instant::now(),
             repeats: Repeats::default(),
             broken: 0,
+            waited: Duration::ZERO,
             resent: 0,
             complaints: Vec::new(),
         };
@@ -189,9 +192,16 @@ impl Ledger {
         self.state().complaints.push(what);
     }
 
-    /// An exchange was cut off.
-    pub fn broke(&self) {
-        self.state().broken += 1;
+    /// An exchange was cut off, or refused, after so long.
+    pub fn broke(&self, waited: Duration) {
+        let mut state = self.state();
+        state.broken += 1;
+        state.waited = state.waited.max(waited);
+    }
+
+    /// The longest that anybody waited for an exchange that was cut off or refused.
+    pub fn longest_wait(&self) -> Duration {
+        self.state().waited
     }
 
     /// A request whose reply was lost was sent again and answered.

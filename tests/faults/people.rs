@@ -1,7 +1,7 @@
 //! People with phones: each fills the form in, is cut off by a kill, waits, and taps again.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use formgate::crypto::PrivateKey;
 use formgate::player::document::Document;
@@ -153,6 +153,7 @@ impl Person {
         let mut person = Truthful::new(answers.as_object().cloned().expect("an object"));
 
         let mut faults_seen = 0;
+        let mut asked = Instant::now();
         let mut outcome = player.open().await?;
         loop {
             match outcome {
@@ -161,6 +162,7 @@ impl Person {
                     for (name, value) in person.answer(&screen) {
                         player.fill(&name, value).await?;
                     }
+                    asked = Instant::now();
                     outcome = player.tap_footer().await?;
                 }
                 Outcome::Completed(params) => {
@@ -178,7 +180,7 @@ impl Person {
                         return Ok(());
                     }
                     faults_seen += faults.len();
-                    self.ledger.broke();
+                    self.ledger.broke(asked.elapsed());
                     // The signal may still say that the process lives.
                     tokio::time::sleep(Duration::from_millis(5)).await;
                     self.allowed().await;
@@ -186,6 +188,7 @@ impl Person {
                         return Ok(());
                     }
                     // A new envelope with the same state: even if the first one was taken, it is the same submission.
+                    asked = Instant::now();
                     outcome = match player.screen() {
                         Some(_) => player.tap_footer().await?,
                         None => player.open().await?,

@@ -21,6 +21,8 @@ const MAX_LIFE_MS: u64 = 600;
 /// How long a process may go on whose disk has failed: requests in flight are answered, deliveries given back.
 const ENDS_WITHIN: Duration = Duration::from_secs(15);
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How soon a person is told that nothing came of it: the promise, and what a busy machine adds.
+const ANSWERS_WITHIN: Duration = Duration::from_millis(3_500);
 
 struct Scene {
     ledger: Arc<Ledger>,
@@ -36,6 +38,7 @@ struct Found {
     acknowledged: usize,
     lost: Vec<String>,
     repeats: String,
+    unexplained: u64,
     /// What `formgate store check` says.
     sound: bool,
 }
@@ -104,8 +107,8 @@ impl Scene {
         process.stop();
         let check = gate.command("store").arg("check").output().expect("it runs");
         assert_eq!(undelivered, Vec::<String>::new(), "stored, and not delivered");
-        assert_eq!(ledger.repeats().unexplained, 0);
         Found {
+            unexplained: ledger.repeats().unexplained,
             acknowledged: told.len(),
             lost: told.difference(&stored).cloned().collect(),
             repeats: ledger.repeats().to_string(),
@@ -134,7 +137,11 @@ fn a_power_loss_takes_nothing_that_was_acknowledged_and_the_store_opens_always()
             ("power loss, half of it is left", Left::Half),
         ] {
             let (found, complaints) = lose_power(fault, rounds, left, "").await;
-            assert_eq!((found.lost, complaints, found.sound), (vec![], vec![], true), "{fault}");
+            assert_eq!(
+                (found.lost, found.unexplained, complaints, found.sound),
+                (vec![], 0, vec![], true),
+                "{fault}"
+            );
             assert!(found.acknowledged >= rounds as usize, "only {} walks", found.acknowledged);
         }
     });
@@ -170,7 +177,10 @@ fn a_process_that_is_killed_while_the_log_is_folded_in_has_lost_nothing() {
             found.lost.len(),
             &found.repeats,
         );
-        assert_eq!((found.lost, ledger.complaints(), found.sound), (vec![], vec![], true));
+        assert_eq!(
+            (found.lost, found.unexplained, ledger.complaints(), found.sound),
+            (vec![], 0, vec![], true)
+        );
         assert!(killed > 0, "no checkpoint was met");
     });
 }
@@ -181,13 +191,13 @@ fn a_disk_that_fails_or_is_full_ends_the_process_and_nothing_acknowledged_is_mis
     run::runtime().block_on(async {
         for (fault, fail, last, rounds) in [
             ("a sync fails", "fsync:EIO", 200, rounds),
-            ("the disk is full", "write:ENOSPC", 400, rounds.div_ceil(4)),
-            ("the disk is read-only", "write:EROFS", 400, rounds.div_ceil(4)),
+            ("the disk is full", "write:ENOSPC", 1_500, rounds.div_ceil(4)),
+            ("the disk is read-only", "write:EROFS", 1_500, rounds.div_ceil(4)),
         ] {
             let mut scene = Scene::new().await;
             let mut met = 0;
             for round in 0..rounds {
-                // Spread evenly, so that the first ones of a start are among them.
+                // Spread evenly, so that the first ones of a start are among them; each of them before a release.
                 let nth = 1 + round * last / rounds;
                 let for_good = if fail.starts_with("write") { "+" } else { "" };
                 met += u32::from(scene.failure(&format!("{fail}:{nth}{for_good}"), "", "").await);
@@ -195,39 +205,92 @@ fn a_disk_that_fails_or_is_full_ends_the_process_and_nothing_acknowledged_is_mis
             let ledger = Arc::clone(&scene.ledger);
             let found = scene.recover().await;
             run::tell(fault, met, found.acknowledged, found.lost.len(), &found.repeats);
-            assert_eq!((found.lost, ledger.complaints(), found.sound), (vec![], vec![], true), "{fault}");
+            assert_eq!(
+                (found.lost, found.unexplained, ledger.complaints(), found.sound),
+                (vec![], 0, vec![], true),
+                "{fault}"
+            );
+            assert!(
+                ledger.longest_wait() <= ANSWERS_WITHIN,
+                "{fault}: somebody waited {:?}",
+                ledger.longest_wait()
+            );
             assert!(met > rounds / 2, "{fault}: only {met} of {rounds} processes met it");
         }
     });
 }
 
-/// The control: a program that takes a failed commit for a good one.
+/// A disk that takes ten seconds to fail: what people see meanwhile.
+async fn stall(points: &str) -> (Found, Duration, Arc<Ledger>) {
+    let mut scene = Scene::new().await;
+    assert!(scene.failure("fsync:STALL:60+", "", points).await, "it did not end");
+    let ledger = Arc::clone(&scene.ledger);
+    let found = scene.recover().await;
+    (found, ledger.longest_wait(), ledger)
+}
+
 #[test]
-fn a_program_that_swallows_a_failed_sync_is_caught_losing_submissions() {
+fn a_disk_that_does_not_answer_keeps_no_person_waiting_and_ends_the_process() {
     run::runtime().block_on(async {
-        let mut scene = Scene::new().await;
-        for nth in [60, 80, 100] {
-            // From then on every sync fails, so that it does not matter whose commit the first one is.
-            let fail = format!("fsync:EIO:{nth}+");
-            let mut process = scene.disk.spawn(
-                &scene.gate,
-                &[("POWERLOSS_FAIL", &fail), ("FORMGATE_FAULTS__POINTS", "store.swallow_errors:on")],
-            );
-            scene.gate.ready(&mut process).await;
-            scene.people.resume();
-            scene.ledger.until_acknowledged(100).await;
-            scene.people.hold();
-            process.kill();
-            scene.disk.lose(Left::Nothing, &mut scene.dice);
-        }
-        let found = scene.recover().await;
+        let (found, waited, ledger) = stall("").await;
+        println!("the longest that somebody waited was {waited:?}");
         run::tell(
-            "a sync fails, swallowed: control",
-            3,
+            "a sync takes ten seconds and fails",
+            1,
             found.acknowledged,
             found.lost.len(),
             &found.repeats,
         );
-        assert!(!found.lost.is_empty(), "the harness would not notice a loss");
+        assert_eq!(
+            (found.lost, found.unexplained, ledger.complaints(), found.sound),
+            (vec![], 0, vec![], true)
+        );
+        assert!(waited > Duration::from_secs(1), "nobody met it");
+        assert!(waited <= ANSWERS_WITHIN, "somebody waited {waited:?}");
+    });
+}
+
+/// The control: a program that waits for its disk for as long as it takes.
+#[test]
+fn a_program_that_waits_for_its_disk_is_caught_keeping_people_waiting() {
+    run::runtime().block_on(async {
+        let (found, waited, _) = stall("outbox.no_deadline:on").await;
+        println!("the longest that somebody waited was {waited:?}");
+        let fault = "a sync takes ten seconds, waited for: control";
+        run::tell(fault, 1, found.acknowledged, usize::from(waited > ANSWERS_WITHIN), &found.repeats);
+        assert!(waited > ANSWERS_WITHIN, "the harness would not notice");
+    });
+}
+
+/// The controls: a program that takes a failed commit for a good one.
+#[test]
+fn a_program_that_swallows_what_its_disk_says_is_caught_losing_submissions() {
+    run::runtime().block_on(async {
+        for (fault, fail, nths) in [
+            // After what a start does, which is not swallowed.
+            ("a sync fails, swallowed: control", "fsync:EIO", [60, 80, 100]),
+            ("the disk is full, swallowed: control", "write:ENOSPC", [600, 700, 800]),
+            ("the disk is read-only, swallowed: control", "write:EROFS", [600, 700, 800]),
+        ] {
+            let mut scene = Scene::new().await;
+            for nth in nths {
+                // From then on every call fails, so that it does not matter whose commit the first one is.
+                let fail = format!("{fail}:{nth}+");
+                let mut process = scene.disk.spawn(
+                    &scene.gate,
+                    &[("POWERLOSS_FAIL", &fail), ("FORMGATE_FAULTS__POINTS", "store.swallow_errors:on")],
+                );
+                scene.gate.ready(&mut process).await;
+                scene.people.resume();
+                let told = scene.ledger.until_acknowledged(100);
+                let _enough = tokio::time::timeout(PATIENCE, told).await;
+                scene.people.hold();
+                process.kill();
+                scene.disk.lose(Left::Nothing, &mut scene.dice);
+            }
+            let found = scene.recover().await;
+            run::tell(fault, 3, found.acknowledged, found.lost.len(), &found.repeats);
+            assert!(!found.lost.is_empty(), "{fault}: the harness would not notice a loss");
+        }
     });
 }

@@ -4,7 +4,8 @@
  * POWERLOSS_ROOT    the folder on that disk
  * POWERLOSS_SHADOW  where what would survive a power loss is kept; filled from the root when the process starts
  * POWERLOSS_FAIL    CALL:ERROR:NTH[+] with CALL fsync or write: the NTH call on that disk fails, with a + all from there on;
- *                   ERROR is EIO, ENOSPC, EROFS, or KILL, which ends the process in the middle of the call
+ *                   ERROR is EIO, ENOSPC, EROFS, KILL, which ends the process in the middle of the call, or STALL, which
+ *                   keeps it waiting for ten seconds before it fails
  * POWERLOSS_ONLY    only calls on files whose name ends with this are counted for POWERLOSS_FAIL
  * POWERLOSS_CLOCK   a file of eight bytes, mapped: milliseconds that the wall clock is ahead
  *
@@ -55,7 +56,7 @@ static struct file files[MAX_FILES];
 static struct name names[MAX_NAMES];
 static int file_count, name_count, next_key = 1;
 static const char *fail_call, *fail_only;
-static int fail_error, fail_for_good, kills;
+static int fail_error, fail_for_good, kills, stalls;
 static long fail_nth, calls;
 static volatile long long *ahead_ms;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -245,6 +246,7 @@ __attribute__((constructor)) static void begin(void) {
         const char *error = strtok(NULL, ":"), *nth = strtok(NULL, ":");
         if (!error || !nth) die("POWERLOSS_FAIL");
         kills = !strcmp(error, "KILL");
+        stalls = !strcmp(error, "STALL");
         fail_error = !strcmp(error, "ENOSPC") ? ENOSPC : !strcmp(error, "EROFS") ? EROFS : EIO;
         fail_nth = atol(nth);
         fail_for_good = strchr(nth, '+') != NULL;
@@ -265,6 +267,12 @@ static int fails(const char *call, int fd) {
     calls++;
     if (calls != fail_nth && !(fail_for_good && calls > fail_nth)) return 0;
     if (kills) raise(SIGKILL);
+    if (stalls) {
+        /* It is this call that waits, and nobody else. */
+        pthread_mutex_unlock(&lock);
+        sleep(10);
+        pthread_mutex_lock(&lock);
+    }
     return 1;
 }
 

@@ -29,7 +29,7 @@ const START: Duration = Duration::from_secs(20);
 pub struct Gate {
     folder: TempDir,
     pub listen: SocketAddr,
-    admin: SocketAddr,
+    pub admin: SocketAddr,
     variables: Vec<(String, String)>,
     pub document: Value,
     pub public_pem: String,
@@ -186,6 +186,21 @@ deliver_to = {ids:?}
         String::from_utf8(output.stdout).expect("UTF-8")
     }
 
+    /// How many deliveries the ended program still has under a lease. The next one that opens the store ends them.
+    pub fn leased(&self) -> u64 {
+        let file = rusqlite::Connection::open(self.kept().join("data/store.sqlite3")).expect("the file");
+        let leased = file.query_row("SELECT count(*) FROM delivery WHERE state = 1", [], |row| row.get(0));
+        u64::try_from(leased.unwrap_or(-1_i64)).expect("the deliveries are read")
+    }
+
+    /// Changes a text of the configuration, for the next process.
+    pub fn reconfigure(&self, old: &str, new: &str) {
+        let path = self.folder.path().join("formgate.toml");
+        let text = std::fs::read_to_string(&path).expect("the configuration");
+        assert_eq!(text.matches(old).count(), 1, "{old}");
+        std::fs::write(path, text.replace(old, new)).expect("the configuration");
+    }
+
     /// How many deliveries the stopped program has in each state.
     pub async fn depths(&self) -> Vec<QueueDepth> {
         let store = Store::open_embedded(&store::Options::new(self.kept().join("data")));
@@ -198,11 +213,6 @@ deliver_to = {ids:?}
     /// How many deliveries the stopped program has in any state but delivered.
     pub async fn not_delivered(&self) -> u64 {
         self.depths().await.iter().map(|depth| depth.due + depth.in_flight + depth.dead).sum()
-    }
-
-    /// What the metrics say.
-    pub async fn metrics(&self) -> String {
-        get(self.admin, "/metrics").await.expect("metrics")
     }
 
     pub fn command(&self, name: &str) -> Command {
@@ -229,13 +239,19 @@ impl Process {
     }
 
     /// SIGTERM, and a clean end; how long that took.
-    pub fn stop(mut self) -> Duration {
+    pub fn stop(self) -> Duration {
+        let (status, took) = self.terminate();
+        assert!(status.success(), "{status}");
+        took
+    }
+
+    /// SIGTERM; how it ended, and how long that took.
+    pub fn terminate(mut self) -> (ExitStatus, Duration) {
         let (pid, asked) = (self.child.id().to_string(), Instant::now());
         let sent = Command::new("kill").args(["-TERM", &pid]).status().expect("kill");
         assert!(sent.success());
         let status = self.child.wait().expect("a child");
-        assert!(status.success(), "{status}");
-        asked.elapsed()
+        (status, asked.elapsed())
     }
 
     /// How it ended, if it has.
@@ -295,6 +311,11 @@ async fn get(address: SocketAddr, path: &str) -> std::io::Result<String> {
     tokio::time::timeout(Duration::from_secs(2), ask)
         .await
         .unwrap_or(Err(std::io::ErrorKind::TimedOut.into()))
+}
+
+/// What the metrics of a process say, if it answers.
+pub async fn metrics_of(admin: SocketAddr) -> Option<String> {
+    get(admin, "/metrics").await.ok()
 }
 
 async fn is_ready(address: SocketAddr) -> bool {

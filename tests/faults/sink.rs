@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -67,6 +67,8 @@ struct Inside {
     heard: Mutex<Option<mpsc::UnboundedSender<Heard>>>,
     /// Keys that came once, where each is refused once.
     refused: Mutex<BTreeSet<String>>,
+    /// The longest that anybody waited here for an answer that did not come, or did not end.
+    held: Mutex<Duration>,
 }
 
 /// What a test hears of a delivery.
@@ -92,6 +94,7 @@ impl Sink {
             dice: Mutex::new(dice),
             heard: Mutex::default(),
             refused: Mutex::default(),
+            held: Mutex::default(),
         });
         let secret = format!("whsec_{}", STANDARD.encode(inside.key));
         let serving = Arc::clone(&inside);
@@ -113,6 +116,11 @@ impl Sink {
 
     pub fn behave(&self, manner: Manner) {
         *self.inside.manner.lock().expect("no panic while held") = manner;
+    }
+
+    /// The longest that the program waited here for an answer that did not come, or did not end, before it hung up.
+    pub fn longest_held(&self) -> Duration {
+        *self.inside.held.lock().expect("no panic while held")
     }
 
     /// What comes from now on.
@@ -189,14 +197,22 @@ impl Inside {
         // Taken but not yet answered: when the process is killed now, it must send the same again.
         let pause = if let Manner::Slow(pause) = manner { pause } else { Duration::from_millis(pause_ms) };
         tokio::time::sleep(pause).await;
+        let began = Instant::now();
         match fate {
-            Fate::Swallow => tokio::time::sleep(FOR_EVER).await,
+            Fate::Swallow => {
+                self.hold(&mut stream, FOR_EVER).await;
+                self.held_since(began);
+            }
             Fate::Cut => {}
             Fate::Drip => {
                 for byte in b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n".iter().cycle() {
-                    stream.write_all(&[*byte]).await?;
-                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    if stream.write_all(&[*byte]).await.is_err()
+                        || self.hold(&mut stream, Duration::from_secs(1)).await
+                    {
+                        break;
+                    }
                 }
+                self.held_since(began);
             }
             Fate::Endless => {
                 stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1073741824\r\n\r\n").await?;
@@ -207,6 +223,17 @@ impl Inside {
             _ => return answer(&mut stream, "204 No Content\r\n").await,
         }
         Ok(())
+    }
+
+    /// Says nothing for so long; whether the other side hung up meanwhile.
+    async fn hold(&self, stream: &mut TcpStream, time: Duration) -> bool {
+        let mut byte = [0];
+        tokio::time::timeout(time, stream.read(&mut byte)).await.is_ok()
+    }
+
+    fn held_since(&self, began: Instant) {
+        let mut held = self.held.lock().expect("no panic while held");
+        *held = held.max(began.elapsed());
     }
 
     /// Writes down a delivery; `false` if it is none of ours.

@@ -139,6 +139,9 @@ impl DestinationLane {
             Ok(None) => {
                 return Some(Ended::Outcome(Outcome::refused("gone", None, "the submission was deleted")));
             }
+            Err(Error::Unreadable { .. }) if fault::is_on("worker.keeps_poison") => {
+                return Some(Ended::Abandoned { wait_ms: 0 });
+            }
             Err(Error::Unreadable { .. }) => return Some(Ended::Poison),
             Err(Error::Store(_)) => return Some(Ended::Abandoned { wait_ms: UNREAD_PAUSE_MS }),
         };
@@ -157,9 +160,10 @@ impl DestinationLane {
         let history = History::from_bytes(&delivery.history);
         // The claim of this attempt is one of those that are not settled.
         let sent_before = delivery.unsettled > 1 || history.is_unclear(attempt.saturating_sub(1));
-        let deadline = Instant::now() + Duration::from_millis(ATTEMPT_DEADLINE_MS.unsigned_abs());
+        let within_ms = if fault::is_on("worker.no_deadline") { 24 * 3_600_000 } else { ATTEMPT_DEADLINE_MS };
+        let deadline = Instant::now() + Duration::from_millis(within_ms.unsigned_abs());
         let mut overdue =
-            self.outbox.clock.sleep_until_ms(self.outbox.clock.now_ms().saturating_add(ATTEMPT_DEADLINE_MS));
+            self.outbox.clock.sleep_until_ms(self.outbox.clock.now_ms().saturating_add(within_ms));
         // A task of its own catches a panic; the set ends it when this future is dropped.
         let mut attempting = JoinSet::new();
         attempting.spawn(async move {

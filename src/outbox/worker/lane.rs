@@ -12,6 +12,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 
 use super::attempt::Report;
 use super::{Pace, raised};
+use crate::fault;
 use crate::outbox::Outbox;
 use crate::outbox::breaker::{Breaker, Change, Epoch, Kept, Permit, Sign};
 use crate::outbox::destination::Destination;
@@ -77,8 +78,12 @@ impl DestinationLane {
         let mut wake = self.outbox.wake.subscribe();
         let (abandon, abandoned) = watch::channel(false);
         let left = self.outbox.kept_breaker(self.destination.id()).await.ok().flatten();
+        let mut policy = self.pace.breaker;
+        if fault::is_on("worker.no_breaker") {
+            (policy.failures_in_row, policy.min_attempts) = (u32::MAX, u32::MAX);
+        }
         let mut gate = Gate {
-            breaker: Breaker::new(self.pace.breaker, left.map(|(kept, _)| kept.open())),
+            breaker: Breaker::new(policy, left.map(|(kept, _)| kept.open())),
             node: rand::random::<u64>().max(1),
             kept: None,
             in_use: InUse::default(),

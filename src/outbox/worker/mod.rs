@@ -19,6 +19,8 @@ use super::breaker::BreakerPolicy;
 use super::destination::Destination;
 use super::ids::DestinationId;
 use super::retry::RetryPolicy;
+use super::share::SLOTS;
+use crate::fault;
 use crate::store::{self, Rate};
 use crate::telemetry::Metrics;
 
@@ -87,7 +89,9 @@ impl Worker {
                 tracing::error!(error = &error as &dyn std::error::Error, "due times could not be checked")
             }
         }
-        let slots = Arc::new(Semaphore::new(MAX_IN_FLIGHT));
+        // One pool for all is what many programs have.
+        let most = if fault::is_on("worker.one_pool") { SLOTS as usize } else { MAX_IN_FLIGHT };
+        let slots = Arc::new(Semaphore::new(most));
         let mut lanes = JoinSet::new();
         lanes.spawn(purge(self.outbox.clone(), shutdown.clone()));
         lanes.spawn(go_on(self.outbox.clone(), shutdown.clone()));
