@@ -46,7 +46,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Everything on one machine, without any configuration: a sample form, the endpoint, a webhook inbox, a walk
+    /// Everything on one machine, without any configuration: sample forms, the endpoint, a webhook inbox, form tools, walks
     Demo(demo::Args),
     /// Serve the flows of the configuration
     Serve(serve::Args),

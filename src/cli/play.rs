@@ -70,8 +70,8 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, Error> {
         None => Box::new(Random::new(args.seed)),
     };
     let options = Options { media_servers: args.media_servers, ..Options::default() };
-    let completed =
-        walk(&document, &public_pem, secret, &args.token, &url, strategy.as_mut(), options).await?;
+    let phone = Phone { public_pem, secret, token: args.token, options, is_shown: true };
+    let completed = phone.walk(&document, &url, strategy.as_mut()).await?;
     Ok(if completed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -121,38 +121,51 @@ async fn credentials(config: &Config, args: &Args) -> Result<(String, SecretStri
     Ok((newest, secret))
 }
 
-/// Walks and prints each screen as the person sees it; tells whether the walk was completed without a fault.
-pub(super) async fn walk(
-    document: &Value,
-    public_pem: &str,
-    secret: SecretString,
-    token: &str,
-    url: &str,
-    strategy: &mut dyn Strategy,
-    options: Options,
-) -> Result<bool, Error> {
-    let document = Document::read(document).map_err(|error| Error::Input(error.to_string()))?;
-    let transport = HttpTransport::new(url).map_err(|error| Error::Input(error.to_string()))?;
-    let mut player = Player::new(document, public_pem, secret, token, transport, options)?;
-    let played = play(&mut player, strategy).await?;
-    for step in &player.walk().steps {
-        match step {
-            Step::Shown(screen) => say!("{}", screen.to_text(WIDTH)),
-            Step::Fault(fault) => say!("  fault: {fault}"),
-            Step::Completed(params) => {
-                say!("  completed: {}", Value::Object(params.clone()));
+/// Whose phone it is, and how much of a walk is printed.
+pub(super) struct Phone {
+    /// The number's public key.
+    pub(super) public_pem: String,
+    /// The Meta app's secret.
+    pub(super) secret: SecretString,
+    /// The flow token.
+    pub(super) token: String,
+    pub(super) options: Options,
+    /// Whether each screen is printed as the person sees it; faults are in any case.
+    pub(super) is_shown: bool,
+}
+
+impl Phone {
+    /// Walks; tells whether the walk was completed without a fault.
+    pub(super) async fn walk(
+        &self,
+        document: &Value,
+        url: &str,
+        strategy: &mut dyn Strategy,
+    ) -> Result<bool, Error> {
+        let document = Document::read(document).map_err(|error| Error::Input(error.to_string()))?;
+        let transport = HttpTransport::new(url).map_err(|error| Error::Input(error.to_string()))?;
+        let (secret, options) = (self.secret.clone(), self.options.clone());
+        let mut player = Player::new(document, &self.public_pem, secret, &self.token, transport, options)?;
+        let played = play(&mut player, strategy).await?;
+        for step in &player.walk().steps {
+            match step {
+                Step::Shown(screen) if self.is_shown => say!("{}", screen.to_text(WIDTH)),
+                Step::Fault(fault) => say!("  fault: {fault}"),
+                Step::Completed(params) if self.is_shown => {
+                    say!("  completed: {}", Value::Object(params.clone()));
+                }
+                Step::Shown(_) | Step::Completed(_) | Step::Request(_) | Step::Reply { .. } => {}
             }
-            Step::Request(_) | Step::Reply { .. } => {}
         }
-    }
-    let faultless = player.walk().faults().next().is_none();
-    match played {
-        Played::Ended(Outcome::Completed(_)) => return Ok(faultless),
-        Played::Ended(Outcome::Expired(message)) => {
-            say!("  the flow says: {}", message.unwrap_or_default());
+        let faultless = player.walk().faults().next().is_none();
+        match played {
+            Played::Ended(Outcome::Completed(_)) => return Ok(faultless),
+            Played::Ended(Outcome::Expired(message)) => {
+                say!("  the flow says: {}", message.unwrap_or_default());
+            }
+            Played::Ended(outcome) => say!("  it ended with: {outcome:?}"),
+            Played::Stuck(screen) => say!("  stuck on: {}", screen.title),
         }
-        Played::Ended(outcome) => say!("  it ended with: {outcome:?}"),
-        Played::Stuck(screen) => say!("  stuck on: {}", screen.title),
+        Ok(false)
     }
-    Ok(false)
 }

@@ -34,7 +34,7 @@ pub(super) const SHEET_HEADER: [&str; 7] = [
     "Which evenings suit you?",
     "From when?",
     "How easy was this form?",
-    "Submission",
+    "wa_submission_id",
 ];
 
 /// Puts the forms into a library.

@@ -142,6 +142,21 @@ fn the_demo_walks_delivers_and_ends() {
         assert!(ran.out.contains(shown), "{shown}\n{}", ran.out);
     }
     assert!(!ran.out.contains("{{") && !ran.out.contains("fault"), "{}", ran.out);
+    // Each tool was connected in a browser, its form read and walked, and the submission is there.
+    for (connected, tool, stored) in [
+        ("HubSpot is connected: Hub ID 25505644", "hubspot, “Ask for a quote”", "submission: [{"),
+        ("Google is connected: ada@example.org", "google-forms, “Pottery class”", "response: [{"),
+        ("Typeform is connected: ada@example.org", "typeform, “Visit the studio”", "webhook: [{"),
+        ("SurveyMonkey is connected: ada@example.org", "surveymonkey, “After the course”", "response: [{"),
+    ] {
+        assert!(ran.out.contains(connected), "{connected}\n{}", ran.out);
+        let (_, after) = ran.out.split_once(tool).unwrap_or_else(|| panic!("{tool}\n{}", ran.out));
+        let line = after.lines().find(|line| line.contains(stored)).unwrap_or_default();
+        assert!(line.contains("Ada"), "{tool}: {line}");
+    }
+    for also in ["contact: {\"email\":\"ada@example.org\"", "row: [\"20"] {
+        assert!(ran.out.contains(also), "{also}\n{}", ran.out);
+    }
     // A second run stands on what the first one left.
     assert_eq!(demo().code, 0);
 }

@@ -134,7 +134,7 @@ impl Library {
     }
 
     /// Id and title of each form of a tool.
-    pub(super) fn titles(&self, tool: &str) -> Vec<(String, String)> {
+    pub fn titles(&self, tool: &str) -> Vec<(String, String)> {
         let titled = |(id, form): (String, Value)| {
             let names = ["/name", "/title", "/info/title"];
             let title = names.iter().find_map(|at| form.pointer(at)?.as_str()).unwrap_or_default().to_owned();

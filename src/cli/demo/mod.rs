@@ -1,6 +1,9 @@
 //! `formgate demo`: the whole product on one machine.
 
-use std::net::SocketAddr;
+mod browser;
+mod tools;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,7 +12,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::{Error, play, quiet_panics, stop_signal, waiting};
+use super::{Error, play, quiet_panics, sandbox, stop_signal, waiting};
 use crate::app::App;
 use crate::catalog;
 use crate::config::Config;
@@ -18,9 +21,10 @@ use crate::crypto::{PrivateKey, WebhookSecret};
 use crate::flow::compile::Settings;
 use crate::player::Options;
 use crate::player::strategy::Truthful;
-use crate::sandbox::Inbox;
+use crate::sandbox::dial::Dial;
+use crate::sandbox::{Inbox, Tools};
 
-const FORM: &str = include_str!("../../assets/demo-form.json");
+const FORM: &str = include_str!("../../../assets/demo-form.json");
 /// How long the delivery may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How old a webhook may be.
@@ -56,8 +60,17 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, Error> {
     });
     let inbox_server = inbox.bind(0).await.map_err(crate::app::Error::from)?;
     let inbox_address = inbox_server.local_addr();
-    let (_inbox_stop, inbox_stopped) = watch::channel(false);
-    tokio::spawn(inbox_server.run(inbox_stopped, Duration::from_secs(1)));
+    let (_peers_stop, peers_stopped) = watch::channel(false);
+    tokio::spawn(inbox_server.run(peers_stopped.clone(), Duration::from_secs(1)));
+
+    // A tool sends people back to an address that it has to know before.
+    let listen = taken(args.listen).map_err(file(Path::new("--listen")))?;
+    let host = if listen.ip().is_unspecified() { IpAddr::from(Ipv4Addr::LOCALHOST) } else { listen.ip() };
+    let public_url = format!("http://{}", SocketAddr::new(host, listen.port()));
+    let form_tools = Tools::new(&format!("{public_url}/connect/*/callback"));
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let tools_address = Dial::new().serve_with_control(form_tools.clone(), any, peers_stopped).await;
+    let tools_address = tools_address.map_err(crate::app::Error::from)?;
 
     let key_file = folder.join("private-key.pem");
     let key = key(&key_file)?;
@@ -72,6 +85,7 @@ listen = "{listen}"
 admin_listen = "127.0.0.1:0"
 data_dir = "data"
 master_key = "file:master.key"
+public_url = "{public_url}"
 
 [[number]]
 id = "demo"
@@ -91,15 +105,17 @@ tool = "form"
 definition = "form.json"
 number = "demo"
 deliver_to = ["inbox"]
-"#,
-        listen = args.listen,
+
+{tools}{written_back}"#,
+        tools = sandbox::tools(tools_address),
+        written_back = sandbox::written_back(tools_address, "demo"),
         secret = app_secret.expose_secret(),
         webhook = webhook_text.expose_secret(),
     );
     std::fs::write(&config_file, text).map_err(file(&config_file))?;
     let config = Config::load(Some(&config_file), std::iter::empty())?;
     let app = App::start(&config).await?;
-    let (address, admin) = (app.public, app.admin);
+    let (address, admin, connections) = (app.public, app.admin, app.connections.clone());
     let url = format!("http://{address}/flows/demo");
 
     let form = serde_json::from_str(FORM).map_err(|error| Error::Input(error.to_string()))?;
@@ -128,16 +144,14 @@ deliver_to = ["inbox"]
     let flow_file = folder.join("flow.json");
     std::fs::write(&flow_file, format!("{document:#}\n")).map_err(file(&flow_file))?;
     let mut person = Truthful::new(answers.as_object().cloned().unwrap_or_default());
-    let walked = play::walk(
-        &document,
-        &key.public_pem(),
-        app_secret,
-        "demo-token",
-        &url,
-        &mut person,
-        Options::default(),
-    )
-    .await?;
+    let mut phone = play::Phone {
+        public_pem: key.public_pem(),
+        secret: app_secret,
+        token: "demo-token".to_owned(),
+        options: Options::default(),
+        is_shown: true,
+    };
+    let walked = phone.walk(&document, &url, &mut person).await?;
     let bar = waiting("{spinner} {msg} ({elapsed})", "waiting for the webhook");
     let delivered = tokio::time::timeout(PATIENCE, async {
         loop {
@@ -156,7 +170,15 @@ deliver_to = ["inbox"]
         }
         Err(_) => say!("Nothing was delivered within {} s.", PATIENCE.as_secs()),
     }
-    let succeeded = walked && delivered.is_ok();
+    say!("Four form tools stand in on this machine. Their owner connects them in a browser:");
+    // As any command reads it: the master key is there by now.
+    let config = Config::load(Some(&config_file), std::iter::empty())?;
+    tools::connect(&config, &connections).await?;
+    say!("\nA person fills in a form of each. This is in the tools now:");
+    phone.is_shown = false;
+    let written_back = tools::walk(&phone, &form_tools, (address, admin)).await?;
+    say!("");
+    let succeeded = walked && delivered.is_ok() && written_back;
     if args.once || !succeeded {
         stop.send_replace(true);
         running.await.map_err(|_| Error::Input("the server panicked".to_owned()))??;
@@ -165,9 +187,12 @@ deliver_to = ["inbox"]
     let folder = args.data.display();
     say!("Still serving; stop with Ctrl-C. What to try next:");
     say!("  http://{inbox_address}/                     the webhook inbox");
+    say!("  http://{tools_address}/                     what the four tools have stored");
     say!("  http://{admin}/metrics                 what an operator watches");
     say!("  formgate play demo --config {folder}/formgate.toml --document {folder}/flow.json --url {url}");
     say!("  formgate submissions list --config {folder}/formgate.toml");
+    say!("  formgate connect hubspot --config {folder}/formgate.toml      the same in your own browser");
+    say!("  formgate forms typeform --config {folder}/formgate.toml");
     say!("  formgate compile YOUR-FORM.json --tool typeform --out my-flow");
     let mut running = running;
     tokio::select! {
@@ -181,6 +206,14 @@ deliver_to = ["inbox"]
     }
     running.await.map_err(|_| Error::Input("the server panicked".to_owned()))??;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The address, with a port that is free now in place of 0.
+fn taken(listen: SocketAddr) -> std::io::Result<SocketAddr> {
+    if listen.port() != 0 {
+        return Ok(listen);
+    }
+    std::net::TcpListener::bind(listen)?.local_addr()
 }
 
 /// The demo's own key, made at the first run.
