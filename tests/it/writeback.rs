@@ -2,6 +2,7 @@
 
 mod collector;
 mod crm;
+mod described;
 mod descriptions;
 mod hooks;
 mod installed;

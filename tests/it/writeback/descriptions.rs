@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::{crm, deliver, every_kind, sheet, walks};
 
 /// A vendor's description, if it is there.
-fn description(name: &str) -> Option<Value> {
+pub(super) fn description(name: &str) -> Option<Value> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let folders = ["../shared/openapi", "../../shared/openapi"].map(|shared| root.join(shared));
     let text = folders.iter().find_map(|folder| std::fs::read_to_string(folder.join(name)).ok());
@@ -21,7 +21,7 @@ fn description(name: &str) -> Option<Value> {
 }
 
 /// A schema of a description's, with all the others it may refer to, and no member that it does not name.
-fn schema(schemas: &Value, at: &str, name: &str) -> Validator {
+pub(super) fn schema(schemas: &Value, at: &str, name: &str) -> Validator {
     let mut all = Map::new();
     for (name, schema) in schemas.as_object().expect("schemas") {
         let mut schema = schema.clone();
@@ -53,6 +53,8 @@ fn close(schema: &mut Value) {
             }
             if members.get("properties").is_some_and(Value::is_object)
                 && !members.contains_key("additionalProperties")
+                // The members are those of the one that it is.
+                && !members.contains_key("oneOf")
             {
                 members.insert("additionalProperties".to_owned(), json!(false));
             }
@@ -80,7 +82,7 @@ fn refer(schema: &mut Value, all: &Map<String, Value>) {
 }
 
 #[track_caller]
-fn assert_valid(schema: &Validator, document: &Value, what: &str) {
+pub(super) fn assert_valid(schema: &Validator, document: &Value, what: &str) {
     let faults: Vec<String> =
         schema.iter_errors(document).map(|error| format!("{}: {error}", error.instance_path())).collect();
     assert!(faults.is_empty(), "{what}: {faults:#?} in {document:#}");
