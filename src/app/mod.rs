@@ -115,10 +115,14 @@ impl App {
             built.clock.clone(),
             config.drift.every,
         );
+        let looking = watching.clone();
         let api = Api::new(Resources {
             outbox: built.outbox.clone(),
             catalog: watching.catalog(),
             flows: built.flows.clone(),
+            look: Arc::new(move || looking.look()),
+            connections: built.connections.clone(),
+            public_url: config.server.public_url.clone(),
             sealer: built.sealer.clone(),
             tokens: tokens.clone(),
             workspaces: build::workspaces(config),

@@ -17,10 +17,8 @@ use crate::catalog::drift::{Drift, Impact};
 use crate::catalog::import::{Definition, Imported, Origin, Taken};
 use crate::catalog::overlay::Overlay;
 use crate::catalog::{self, Catalog, Published};
-use crate::client::{AddressPolicy, Client};
-use crate::connector::connection::{ConnectionId, Connections};
-use crate::connector::oauth::Provider;
-use crate::connector::source::{self, Account, Source};
+use crate::connector::connection::{ConnectionId, Connections, InvalidId};
+use crate::connector::source;
 use crate::endpoint::{Flow, Flows};
 use crate::flow::compile::Settings;
 use crate::flow::handler::Handler;
@@ -201,8 +199,10 @@ impl Watching {
     /// Reads the form from its tool and takes note of it; the inner error is of what was read.
     async fn fetch(&self, watched: &Watched) -> Result<Outcome, source::Error> {
         let Origin { tool, connection, form } = &watched.origin;
-        let (of, source) = forms_of(&self.0.connections, connection).await?;
-        if of != *tool {
+        let id: ConnectionId =
+            connection.parse().map_err(|error: InvalidId| source::Error::Reference(error.to_string()))?;
+        let (of, source) = self.0.connections.source(&id).await?;
+        if of.as_str() != tool {
             let reason =
                 format!("connection {connection} is one of {of}, and the flow is made from a form of {tool}");
             return Err(source::Error::Reference(reason));
@@ -271,24 +271,6 @@ fn fits(
     versions.insert(0, Arc::new(Handler::new(compiled.plan)));
     let definition = definition.json.clone().into_bytes();
     destinations.prepare(id, Served { form: import.form, definition, versions }).map(drop)
-}
-
-/// The tool of a connection, and its forms.
-pub(super) async fn forms_of(
-    connections: &Connections,
-    connection: &str,
-) -> Result<(String, Box<dyn Source>), source::Error> {
-    let unknown = |error: &dyn std::fmt::Display| source::Error::Reference(error.to_string());
-    let id: ConnectionId = connection.parse().map_err(|error| unknown(&error))?;
-    let found = connections.get(&id).await.map_err(|error| unknown(&error))?;
-    let policy = connections.provider(&found.provider).map_or(AddressPolicy::PublicHttps, Provider::policy);
-    let account =
-        Account { api: found.api_url.clone(), tokens: connections.tokens(id), client: Client::new(), policy };
-    let tool = found.tool.as_str().to_owned();
-    match source::source(&tool, account) {
-        Some(source) => Ok((tool, source)),
-        None => Err(source::Error::Reference(format!("{tool} has no forms that can be listed"))),
-    }
 }
 
 /// Tells what was found, if it is news.

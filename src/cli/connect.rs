@@ -21,6 +21,9 @@ pub(super) struct Args {
     /// The tool's region of the account: us, eu, ca, or eu-old for older European accounts of Typeform
     #[arg(long)]
     region: Option<String>,
+    /// The workspace that it is for: tokens of the management API see only their own
+    #[arg(long)]
+    workspace: Option<String>,
     /// Connect by a token that you made at the tool, in this file; - is standard input
     #[arg(long, value_name = "FILE", conflicts_with = "service_account")]
     token_file: Option<PathBuf>,
@@ -62,16 +65,16 @@ enum Command {
 
 pub(super) async fn run(args: Args) -> Result<ExitCode, Error> {
     let config = args.file.load()?;
-    let Args { tool, name, region, .. } = args;
+    let Args { tool, name, region, workspace, .. } = args;
     let command = match (args.token_file, args.service_account) {
-        (Some(file), _) => Connect::AddToken { tool, region, name, token: secret(&file)? },
+        (Some(file), _) => Connect::AddToken { tool, region, name, workspace, token: secret(&file)? },
         (None, Some(_)) if tool != Tool::GoogleForms => {
             return Err(Error::Input(
                 "service accounts are Google's: formgate connect google-forms".to_owned(),
             ));
         }
-        (None, Some(file)) => Connect::AddServiceAccount { name, file: secret(&file)? },
-        (None, None) => Connect::Begin { tool, region, name },
+        (None, Some(file)) => Connect::AddServiceAccount { name, workspace, file: secret(&file)? },
+        (None, None) => Connect::Begin { tool, region, name, workspace },
     };
     control(&config, Control::Connect(command), None).await
 }

@@ -32,6 +32,15 @@ pub enum Scope {
     /// Take changes of forms over, make flow tokens.
     #[serde(rename = "flows:write")]
     FlowsWrite,
+    /// See connected accounts and how they stand.
+    #[serde(rename = "connections:read")]
+    ConnectionsRead,
+    /// Connect and disconnect accounts.
+    #[serde(rename = "connections:write")]
+    ConnectionsWrite,
+    /// Read the forms that connected accounts have at their tools, whether they are served or not.
+    #[serde(rename = "forms:read")]
+    FormsRead,
     /// See destinations and their queues.
     #[serde(rename = "destinations:read")]
     DestinationsRead,
@@ -51,9 +60,12 @@ pub enum Scope {
 
 impl Scope {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::FlowsRead,
         Self::FlowsWrite,
+        Self::ConnectionsRead,
+        Self::ConnectionsWrite,
+        Self::FormsRead,
         Self::DestinationsRead,
         Self::DestinationsWrite,
         Self::SubmissionsRead,
@@ -67,6 +79,9 @@ impl Scope {
         match self {
             Self::FlowsRead => "flows:read",
             Self::FlowsWrite => "flows:write",
+            Self::ConnectionsRead => "connections:read",
+            Self::ConnectionsWrite => "connections:write",
+            Self::FormsRead => "forms:read",
             Self::DestinationsRead => "destinations:read",
             Self::DestinationsWrite => "destinations:write",
             Self::SubmissionsRead => "submissions:read",
@@ -94,7 +109,7 @@ pub enum Role {
     Viewer,
     /// Also works with flows, destinations and deliveries.
     Editor,
-    /// Also says who else may.
+    /// Also says who else may, and whose accounts are used.
     Owner,
 }
 
@@ -103,9 +118,13 @@ impl Role {
     #[must_use]
     pub fn scopes(self) -> BTreeSet<Scope> {
         let may = |scope: &Scope| match scope {
-            Scope::FlowsRead | Scope::DestinationsRead | Scope::SubmissionsRead => true,
-            Scope::FlowsWrite | Scope::DestinationsWrite | Scope::SubmissionsWrite => self >= Self::Editor,
-            Scope::TokensWrite => self >= Self::Owner,
+            Scope::FlowsRead | Scope::ConnectionsRead | Scope::DestinationsRead | Scope::SubmissionsRead => {
+                true
+            }
+            Scope::FlowsWrite | Scope::FormsRead | Scope::DestinationsWrite | Scope::SubmissionsWrite => {
+                self >= Self::Editor
+            }
+            Scope::ConnectionsWrite | Scope::TokensWrite => self >= Self::Owner,
         };
         Scope::ALL.into_iter().filter(may).collect()
     }

@@ -4,7 +4,7 @@
 //! sends it to the tool; only that browser can come back, to `/connect/{tool}/callback`, and once.
 
 use askama::Template;
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use url::{Url, form_urlencoded};
 
 use crate::connector::connection::{Arrival, Arrived, Connections, Error, Lost, STATE_LIFE};
@@ -51,6 +51,17 @@ impl<'a> End<'a> {
     fn bad(heading: &'a str, line: impl Into<String>) -> Self {
         End { heading, lines: vec![line.into()], scopes: &[], is_good: false, again: None }
     }
+}
+
+/// The one-time link that a browser begins with, at this server.
+#[must_use]
+pub fn start_link(public: &Url, provider: &str, token: &SecretString) -> Url {
+    let mut url = public.clone();
+    if let Ok(mut segments) = url.path_segments_mut() {
+        segments.pop_if_empty().extend(["connect", provider]);
+    }
+    url.query_pairs_mut().append_pair("start", token.expose_secret());
+    url
 }
 
 impl Connect {
@@ -217,7 +228,9 @@ impl Connect {
                 tracing::warn!(tool = provider, %error, "an account could not be connected");
                 // What a stranger may read is less than what the log says.
                 let line = match error {
-                    Error::OtherAccount { .. } | Error::OtherTool { .. } => capital(&error.to_string()),
+                    Error::OtherAccount { .. } | Error::OtherTool { .. } | Error::Taken(_) => {
+                        capital(&error.to_string())
+                    }
                     Error::Oauth(oauth::Error::Grant { .. }) => {
                         format!("{title} did not accept its own answer. Try again.")
                     }

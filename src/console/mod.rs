@@ -11,7 +11,7 @@ mod connect;
 
 use std::collections::BTreeMap;
 
-pub use self::connect::Connect;
+pub use self::connect::{Connect, start_link};
 
 /// Where each configured object belongs.
 #[derive(Debug, Clone, Default)]

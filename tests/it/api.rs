@@ -1,5 +1,6 @@
 //! The management API of a running Formgate: what a program can do with which token, and what it cannot.
 
+mod connections;
 mod office;
 
 use std::collections::BTreeSet;
@@ -94,6 +95,7 @@ async fn what_is_in_another_workspace_does_not_exist() {
         ("destinations", "destinations"),
         ("submissions", "submissions"),
         ("api-tokens", "tokens"),
+        ("connections", "connections"),
     ] {
         let listed = office.call("GET", &format!("/api/v1/{path}"), Some(&token), None).await.json;
         let listed = listed[member].as_array().expect("a list").clone();
@@ -167,6 +169,10 @@ async fn flows_destinations_submissions_and_deliveries_are_told_as_the_document_
         ("/api/v1/flows/{flow}", "FlowView"),
         ("/api/v1/flows/{flow}/versions", "VersionList"),
         ("/api/v1/flows/{flow}/diff", "DiffView"),
+        ("/api/v1/connections", "ConnectionList"),
+        ("/api/v1/connections/{connection}", "ConnectionView"),
+        ("/api/v1/connections/{connection}/forms", "FormList"),
+        ("/api/v1/connections/{connection}/forms/{form}", "FormRead"),
         ("/api/v1/destinations", "DestinationList"),
         ("/api/v1/destinations/{destination}", "DestinationView"),
         ("/api/v1/submissions", "SubmissionList"),

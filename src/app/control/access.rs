@@ -26,17 +26,21 @@ pub enum Command {
 }
 
 impl Control {
+    /// A misspelt workspace must not become one in which there is nothing.
+    pub(super) fn know_workspace(&self, workspace: &str) -> Result<(), String> {
+        let mut named = self.workspaces.flows.values().chain(self.workspaces.destinations.values());
+        if named.any(|known| known == workspace) {
+            return Ok(());
+        }
+        Err(format!("no flow and no destination of the configuration is in workspace “{workspace}”"))
+    }
+
     pub(super) async fn access(&self, command: Command, tell: &mpsc::Sender<Told>) -> Result<(), String> {
         let now_ms = SystemClock::new().now_ms();
         let at = |at_ms: i64| jiff::Timestamp::from_millisecond(at_ms).unwrap_or_default();
         match command {
             Command::Make { token } => {
-                let named: Vec<&String> =
-                    self.workspaces.flows.values().chain(self.workspaces.destinations.values()).collect();
-                if !named.contains(&&token.workspace) {
-                    let text = "no flow and no destination of the configuration is in workspace";
-                    return Err(format!("{text} “{}”", token.workspace));
-                }
+                self.know_workspace(&token.workspace)?;
                 let made = self.tokens.make(token, "cli", now_ms).await.map_err(|error| error.to_string())?;
                 say(tell, made.secret).await?;
                 let remark = "Keep it: it is not shown again. Programs send it as Authorization: Bearer …";

@@ -7,8 +7,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::sync::mpsc;
 
 use super::{Control, Told, gone, say};
-use crate::connector::connection::{Connection, ConnectionId, LINK_LIFE, Means, State};
+use crate::connector::connection::{By, Connection, ConnectionId, LINK_LIFE, State};
 use crate::connector::oauth::Tool;
+use crate::console::start_link;
 
 const ACTOR: &str = "cli";
 
@@ -24,6 +25,9 @@ pub enum Command {
         region: Option<String>,
         /// The connection's name.
         name: Option<ConnectionId>,
+        /// Whose it is to be here.
+        #[serde(default)]
+        workspace: Option<String>,
     },
     /// Connects by a token.
     AddToken {
@@ -33,6 +37,9 @@ pub enum Command {
         region: Option<String>,
         /// The connection's name.
         name: Option<ConnectionId>,
+        /// Whose it is to be here.
+        #[serde(default)]
+        workspace: Option<String>,
         /// The token.
         token: Passed,
     },
@@ -40,6 +47,9 @@ pub enum Command {
     AddServiceAccount {
         /// The connection's name.
         name: Option<ConnectionId>,
+        /// Whose it is to be here.
+        #[serde(default)]
+        workspace: Option<String>,
         /// The file's text.
         file: Passed,
     },
@@ -87,15 +97,18 @@ impl<'de> Deserialize<'de> for Passed {
 impl Control {
     pub(super) async fn connect(&self, command: Command, tell: &mpsc::Sender<Told>) -> Result<(), String> {
         match command {
-            Command::Begin { tool, region, name } => self.begin(tool, region, name, tell).await,
-            Command::AddToken { tool, region, name, token } => {
-                let (provider, region) = server(tool, region.as_deref());
-                let name = name.as_ref();
-                let added = self.connections.add_token(provider, region, name, &token.0, ACTOR).await;
+            Command::Begin { tool, region, name, workspace } => {
+                self.begin(tool, region, name, self.by(workspace.as_deref())?, tell).await
+            }
+            Command::AddToken { tool, region, name, workspace, token } => {
+                let (provider, name) = (tool.server(region.as_deref()), name.as_ref());
+                let by = self.by(workspace.as_deref())?;
+                let added = self.connections.add_token(provider, region.as_deref(), name, &token.0, by).await;
                 added_line(&added.map_err(text)?, tell).await
             }
-            Command::AddServiceAccount { name, file } => {
-                let added = self.connections.add_service_account(name.as_ref(), &file.0, ACTOR).await;
+            Command::AddServiceAccount { name, workspace, file } => {
+                let by = self.by(workspace.as_deref())?;
+                let added = self.connections.add_service_account(name.as_ref(), &file.0, by).await;
                 added_line(&added.map_err(text)?, tell).await
             }
             Command::List => {
@@ -117,19 +130,18 @@ impl Control {
                 let connection = self.connections.get(&id).await.map_err(text)?;
                 let told = self.connections.remove(&id, ACTOR).await.map_err(text)?;
                 say(tell, format!("{id} is removed")).await?;
-                let remark = match (connection.means, told) {
-                    (Means::Oauth, true) => return Ok(()),
-                    (Means::Oauth, false) => {
-                        "has not been told: remove the app in the account's settings, too"
-                    }
-                    (Means::Token | Means::ServiceAccount, _) => {
-                        "still knows the token or key: delete it there, too"
-                    }
-                };
-                let remark = format!("{} {remark}.", connection.tool.title());
+                let Some(remark) = connection.left_to_do(told) else { return Ok(()) };
                 tell.send(Told::Remark(remark)).await.map_err(|_| gone())
             }
         }
+    }
+
+    /// The operator, who connects for this workspace.
+    fn by<'w>(&self, workspace: Option<&'w str>) -> Result<By<'w>, String> {
+        if let Some(workspace) = workspace {
+            self.know_workspace(workspace)?;
+        }
+        Ok(By { actor: ACTOR, workspace })
     }
 
     async fn begin(
@@ -137,31 +149,20 @@ impl Control {
         tool: Tool,
         region: Option<String>,
         name: Option<ConnectionId>,
+        by: By<'_>,
         tell: &mpsc::Sender<Told>,
     ) -> Result<(), String> {
         let public = self.public_url.as_ref().ok_or(
             "nobody could come back from the tool: set server.public_url in the configuration to the address of this server",
         )?;
-        let (provider, region) = server(tool, region.as_deref());
-        let token = self.connections.begin(provider, region, name.as_ref(), ACTOR).await.map_err(text)?;
-        let mut url = public.clone();
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(["connect", provider]);
-        }
-        url.query_pairs_mut().append_pair("start", token.expose_secret());
+        let provider = tool.server(region.as_deref());
+        let token = self.connections.begin(provider, region.as_deref(), name.as_ref(), by).await;
+        let url = start_link(public, provider, &token.map_err(text)?);
         say(tell, url.to_string()).await?;
         let minutes = LINK_LIFE.as_secs() / 60;
         let serve = if self.running.is_some() { "" } else { " Start Formgate first." };
         let remark = format!("Open it in a browser within {minutes} minutes; it works once.{serve}");
         tell.send(Told::Remark(remark)).await.map_err(|_| gone())
-    }
-}
-
-/// Typeform's European accounts have a server of their own.
-fn server(tool: Tool, region: Option<&str>) -> (&'static str, Option<&str>) {
-    match (tool, region) {
-        (Tool::Typeform, Some("eu")) => ("typeform-eu", region),
-        _ => (tool.as_str(), region),
     }
 }
 
@@ -177,8 +178,8 @@ fn line(connection: &Connection) -> String {
             format!("to be connected again since {at:.0} ({reason})")
         }
     };
-    let Connection { id, tool, account, means, .. } = connection;
-    format!("{id}  {}  {}  {}  {state}", tool.title(), account.name, means.as_str())
+    let Connection { id, tool, account, means, workspace, .. } = connection;
+    format!("{id}  {}  {}  {}  of {workspace}  {state}", tool.title(), account.name, means.as_str())
 }
 
 fn text(error: impl fmt::Display) -> String {

@@ -3,12 +3,14 @@
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use super::super::watching::{Watching, forms_of};
+use super::super::watching::Watching;
 use super::{Control, Told, gone, say};
 use crate::catalog::import::{self, Imported, Taken};
 use crate::catalog::overlay::Overlay;
 use crate::catalog::{self, Catalog};
 use crate::config;
+use crate::connector::connection::InvalidId;
+use crate::connector::oauth::Tool;
 use crate::connector::source::{Fetched, Listing, Source};
 use crate::flow::compile::Settings;
 use crate::outbox::{Clock as _, SystemClock};
@@ -219,7 +221,8 @@ impl Control {
     async fn import(&self, connection: &str, form: &str, tell: &mpsc::Sender<Told>) -> Result<(), String> {
         let (tool, source) = self.source(connection).await?;
         let Fetched { definition, .. } = source.fetch(form).await.map_err(|error| error.to_string())?;
-        let import = import::read(&definition, &tool, None::<&Overlay>).map_err(|error| error.to_string())?;
+        let import =
+            import::read(&definition, tool.as_str(), None::<&Overlay>).map_err(|error| error.to_string())?;
         let compiled = catalog::compile(&import, &Settings::default()).map_err(|error| error.to_string())?;
         for line in compiled.report.to_text().lines() {
             tell.send(Told::Remark(line.to_owned())).await.map_err(|_| gone())?;
@@ -227,8 +230,9 @@ impl Control {
         say(tell, String::from_utf8_lossy(&definition).into_owned()).await
     }
 
-    async fn source(&self, connection: &str) -> Result<(String, Box<dyn Source>), String> {
-        forms_of(&self.connections, connection).await.map_err(|error| error.to_string())
+    async fn source(&self, connection: &str) -> Result<(Tool, Box<dyn Source>), String> {
+        let id = connection.parse().map_err(|error: InvalidId| error.to_string())?;
+        self.connections.source(&id).await.map_err(|error| error.to_string())
     }
 
     async fn imported(&self, flow: &str) -> Result<Option<Imported>, String> {

@@ -51,7 +51,7 @@ pub(super) async fn connect(config: &Config, connections: &Connections) -> Resul
         let name: ConnectionId =
             tool.as_str().parse().map_err(|_| Error::Input(format!("{tool} is no name")))?;
         let mut link = String::new();
-        let begin = Connect::Begin { tool, region: None, name: Some(name.clone()) };
+        let begin = Connect::Begin { tool, region: None, name: Some(name.clone()), workspace: None };
         control::run(config, Command::Connect(begin), |told| {
             if let Told::Line(line) = told {
                 link = line;

@@ -4,7 +4,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use super::record::{Kept, ServiceAccount};
-use super::{Connection, ConnectionId, Connections, Error, Means, State, to_put};
+use super::{By, Connection, ConnectionId, Connections, Error, Means, State, to_put};
 use crate::audit;
 use crate::connector::oauth::{self, Account, Provider, Scope, Tokens};
 use crate::crypto::ClaimsKey;
@@ -20,7 +20,7 @@ pub(super) struct Wanted<'a> {
     pub(super) region: Option<&'a str>,
     /// A new name, or that of the connection to mend.
     pub(super) name: Option<&'a ConnectionId>,
-    pub(super) by: &'a str,
+    pub(super) by: By<'a>,
 }
 
 /// What came of it.
@@ -43,7 +43,7 @@ impl Connections {
         region: Option<&str>,
         name: Option<&ConnectionId>,
         token: &SecretString,
-        by: &str,
+        by: impl Into<By<'_>>,
     ) -> Result<Connection, Error> {
         let provider = self.placed(provider, region)?;
         let api_url = provider.api_url(region);
@@ -59,7 +59,8 @@ impl Connections {
         let scopes = account.scopes.clone().unwrap_or_default();
         let kept = Kept::pasted(token, self.0.clock.now_ms());
         let gained = Gained { means: Means::Token, api_url, account, scopes, kept };
-        self.establish(&Wanted { provider, region, name, by }, gained).await.map(|(connection, _)| connection)
+        let wanted = Wanted { provider, region, name, by: by.into() };
+        self.establish(&wanted, gained).await.map(|(connection, _)| connection)
     }
 
     /// Connects by the key file of a service account of Google's.
@@ -70,7 +71,7 @@ impl Connections {
         &self,
         name: Option<&ConnectionId>,
         file: &SecretString,
-        by: &str,
+        by: impl Into<By<'_>>,
     ) -> Result<Connection, Error> {
         let provider = self.placed("google-forms", None)?;
         let read = serde_json::from_str::<ServiceAccount>(file.expose_secret());
@@ -96,7 +97,7 @@ impl Connections {
             scopes: tokens.scopes.unwrap_or_default(),
             kept,
         };
-        let wanted = Wanted { provider, region: None, name, by };
+        let wanted = Wanted { provider, region: None, name, by: by.into() };
         self.establish(&wanted, gained).await.map(|(connection, _)| connection)
     }
 
@@ -150,12 +151,13 @@ impl Connections {
                 }
             };
             let now_ms = self.0.clock.now_ms();
-            let (made_at_ms, made_by) = old.as_ref().map_or_else(
-                || (now_ms, wanted.by.to_owned()),
-                |(old, _)| (old.made_at_ms, old.made_by.clone()),
+            let (made_at_ms, made_by, workspace) = old.as_ref().map_or_else(
+                || (now_ms, wanted.by.actor.to_owned(), wanted.by.home()),
+                |(old, _)| (old.made_at_ms, old.made_by.clone(), old.workspace.clone()),
             );
             let connection = Connection {
                 id: id.clone(),
+                workspace,
                 tool,
                 provider: wanted.provider.name.to_owned(),
                 region: wanted.region.map(str::to_owned),
@@ -176,7 +178,7 @@ impl Connections {
                 .require(Table::Connection, id.as_str(), expect)
                 .put(to_put(&connection))
                 .put(self.seal(&id, &gained.kept))
-                .put(audit::Event::ok(now_ms, wanted.by, action, &id).put());
+                .put(audit::Event::ok(now_ms, wanted.by.actor, action, &id).put());
             match self.0.store.commit(batch).await {
                 Ok(()) => {
                     tracing::info!(connection.id = %id, tool = tool.as_str(), action, "an account is connected");
@@ -206,6 +208,9 @@ impl Connections {
                 Err(Error::Unknown(_)) => return Ok(None),
                 Err(error) => return Err(error),
             };
+            if !wanted.by.sees(&old) {
+                return Err(Error::Taken(name.clone()));
+            }
             if old.tool != tool {
                 return Err(Error::OtherTool { id: name.clone(), tool: old.tool });
             }
@@ -216,7 +221,10 @@ impl Connections {
             return Ok(Some((old, record)));
         }
         let same = |old: &Connection| {
-            old.provider == wanted.provider.name && !account.id.is_empty() && old.account.id == account.id
+            wanted.by.sees(old)
+                && old.provider == wanted.provider.name
+                && !account.id.is_empty()
+                && old.account.id == account.id
         };
         match self.list().await?.into_iter().find(same) {
             Some(old) => Ok(Some(self.load(&old.id).await?)),

@@ -8,6 +8,7 @@
 //! What it deliberately does not do: decide what becomes of deliveries meanwhile.
 
 mod add;
+mod forms;
 mod record;
 mod renew;
 mod start;
@@ -21,7 +22,7 @@ use tokio::sync::{Semaphore, watch};
 use url::Url;
 
 use self::record::Kept;
-pub use self::record::{Connection, ConnectionId, InvalidId, Means, State};
+pub use self::record::{By, Connection, ConnectionId, InvalidId, Means, State};
 pub use self::start::{Arrival, Arrived, Begun, Departed, LINK_LIFE, Lost, STATE_LIFE};
 use super::api::{Granting, Tokens, Ungranted};
 use super::oauth::{self, Provider, Tool};
@@ -72,6 +73,9 @@ pub enum Error {
         /// Whose it is.
         tool: Tool,
     },
+    /// The name is one of another workspace.
+    #[error("the name “{0}” is not free: choose another one")]
+    Taken(ConnectionId),
     /// A scope is missing.
     #[error("it was not granted: {0}")]
     Scope(String),

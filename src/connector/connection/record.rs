@@ -59,6 +59,37 @@ impl fmt::Display for ConnectionId {
     }
 }
 
+/// The workspace of what the operator connects without a word on it, and of what was connected before there were workspaces.
+const DEFAULT_WORKSPACE: &str = "default";
+
+/// Whoever connects an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct By<'a> {
+    /// Who it is, for the audit trail.
+    pub actor: &'a str,
+    /// The only workspace whose connections there are; `None` for the operator, who sees all.
+    pub workspace: Option<&'a str>,
+}
+
+impl By<'_> {
+    /// Whether the connection exists for it.
+    pub(super) fn sees(&self, connection: &Connection) -> bool {
+        self.workspace.is_none_or(|workspace| connection.workspace == workspace)
+    }
+
+    /// Where what it makes belongs.
+    pub(super) fn home(&self) -> String {
+        self.workspace.unwrap_or(DEFAULT_WORKSPACE).to_owned()
+    }
+}
+
+/// The operator, by the name that the audit trail gets.
+impl<'a> From<&'a str> for By<'a> {
+    fn from(actor: &'a str) -> Self {
+        Self { actor, workspace: None }
+    }
+}
+
 /// How a connection stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
@@ -102,6 +133,9 @@ impl Means {
 pub struct Connection {
     /// Its name.
     pub id: ConnectionId,
+    /// Whose it is here: destinations and flows of the configuration may use it whatever their workspace.
+    #[serde(default = "default_workspace")]
+    pub workspace: String,
     /// Whose account.
     pub tool: Tool,
     /// The authorization server it was made with.
@@ -126,6 +160,23 @@ pub struct Connection {
     /// When it was connected last.
     #[serde(default)]
     pub connected_at_ms: i64,
+}
+
+fn default_workspace() -> String {
+    DEFAULT_WORKSPACE.to_owned()
+}
+
+impl Connection {
+    /// What is left to do at the tool after it was removed here; `told`: the tool has taken the tokens back.
+    #[must_use]
+    pub fn left_to_do(&self, told: bool) -> Option<String> {
+        let remark = match (self.means, told) {
+            (Means::Oauth, true) => return None,
+            (Means::Oauth, false) => "has not been told: remove the app in the account's settings, too",
+            (Means::Token | Means::ServiceAccount, _) => "still knows the token or key: delete it there, too",
+        };
+        Some(format!("{} {remark}.", self.tool.title()))
+    }
 }
 
 /// The credentials, sealed in [`crate::store::Table::Secret`].

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use url::Url;
 
 use super::add::{Refused, Wanted};
-use super::{Connection, ConnectionId, Connections, Error};
+use super::{By, Connection, ConnectionId, Connections, Error};
 use crate::audit;
 use crate::connector::oauth::{Provider, Scope};
 use crate::store::{self, Batch, Expectation, Put, Record, Table};
@@ -105,6 +105,14 @@ struct Link {
     region: Option<String>,
     name: Option<ConnectionId>,
     by: String,
+    #[serde(default)]
+    workspace: Option<String>,
+}
+
+impl Link {
+    fn by(&self) -> By<'_> {
+        By { actor: &self.by, workspace: self.workspace.as_deref() }
+    }
 }
 
 /// Behind a state.
@@ -121,20 +129,22 @@ impl Connections {
     /// Makes a one-time link's token.
     ///
     /// # Errors
-    /// [`Error`]: there is no such tool, region or client, or the name is another tool's.
+    /// [`Error`]: there is no such tool, region or client, or the name is another tool's or workspace's.
     pub async fn begin(
         &self,
         provider: &str,
         region: Option<&str>,
         name: Option<&ConnectionId>,
-        by: &str,
+        by: impl Into<By<'_>>,
     ) -> Result<SecretString, Error> {
+        let by = by.into();
         let found = self.placed(provider, region)?;
         if !found.has_client() {
             return Err(crate::connector::oauth::Error::NoClient { name: found.name }.into());
         }
         if let Some(name) = name {
             match self.get(name).await {
+                Ok(old) if !by.sees(&old) => return Err(Error::Taken(name.clone())),
                 Ok(old) if old.tool != found.tool => {
                     return Err(Error::OtherTool { id: name.clone(), tool: old.tool });
                 }
@@ -146,7 +156,8 @@ impl Connections {
             provider: provider.to_owned(),
             region: region.map(str::to_owned),
             name: name.cloned(),
-            by: by.to_owned(),
+            by: by.actor.to_owned(),
+            workspace: by.workspace.map(str::to_owned),
         };
         self.link(&link).await
     }
@@ -255,7 +266,7 @@ impl Connections {
         let exchanged = provider.exchange(client, code, verifier.as_ref(), redirect, now_ms).await;
         let tokens = exchanged.map_err(Error::from)?;
         let wanted =
-            Wanted { provider, region: link.region.as_deref(), name: link.name.as_ref(), by: &link.by };
+            Wanted { provider, region: link.region.as_deref(), name: link.name.as_ref(), by: link.by() };
         match self.add_oauth(&wanted, tokens).await {
             Ok((connection, is_new)) => Ok(Arrived { connection, is_new }),
             Err(Refused::Scopes(missing)) => Err(Lost::Scopes(missing)),

@@ -45,6 +45,14 @@ impl Tool {
             Tool::Surveymonkey => "SurveyMonkey",
         }
     }
+
+    /// The authorization server of this region: Typeform's European accounts have one of their own.
+    pub fn server(self, region: Option<&str>) -> &'static str {
+        match (self, region) {
+            (Tool::Typeform, Some("eu")) => "typeform-eu",
+            _ => self.as_str(),
+        }
+    }
 }
 
 impl fmt::Display for Tool {

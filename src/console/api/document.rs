@@ -4,13 +4,13 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, PathItem, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
-use super::{Problem, destinations, flows, submissions, tokens};
+use super::{Problem, connections, destinations, flows, submissions, tokens};
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "Formgate management API",
-        description = "Flows, destinations, submissions and deliveries of one workspace. Every refusal is a problem (RFC 9457).",
+        description = "Flows, connected accounts and their forms, destinations, submissions and deliveries of one workspace. Every refusal is a problem (RFC 9457).",
         license(name = "MIT OR Apache-2.0")
     ),
     security(("token" = [])),
@@ -18,7 +18,8 @@ use super::{Problem, destinations, flows, submissions, tokens};
     components(schemas(Problem)),
     paths(
         tokens::me, flows::list, flows::show, flows::versions, flows::served_document, flows::form, flows::diff,
-        flows::approve, flows::make_token, destinations::list, destinations::show, destinations::pause,
+        flows::approve, flows::make_token, connections::list, connections::show, connections::remove, connections::begin,
+        connections::forms, connections::read_form, destinations::list, destinations::show, destinations::pause,
         destinations::resume, submissions::list, submissions::show, submissions::replay, submissions::delivery,
         submissions::replay_delivery, tokens::list, tokens::make, tokens::revoke,
     )

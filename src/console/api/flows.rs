@@ -224,6 +224,7 @@ pub(super) async fn approve(call: Call<'_>) -> Answer {
     let Some(drift) = approved else {
         return Err(Problem::new(StatusCode::CONFLICT, "no change of the form waits"));
     };
+    (call.of.look)();
     let impact = drift.impact().map(crate::catalog::drift::Impact::as_str);
     ok(&DiffView { impact, changes: drift.changes.into_iter().map(change).collect() })
 }

@@ -6,6 +6,7 @@
 //!
 //! Refusals are problem details (RFC 9457).
 
+mod connections;
 mod destinations;
 mod document;
 mod flows;
@@ -19,11 +20,14 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use url::Url;
 use utoipa::ToSchema;
 
 use super::Workspaces;
 use super::access::{Principal, Scope, Tokens};
 use crate::catalog::Catalog;
+use crate::connector::connection::{self, Connection, Connections};
+use crate::connector::source;
 use crate::crypto::Sealer;
 use crate::endpoint::Flows;
 use crate::outbox::{self, Clock, DeliveryKey, Outbox, SubmissionId};
@@ -49,6 +53,12 @@ pub struct Resources {
     pub catalog: Catalog,
     /// What is served.
     pub flows: Flows,
+    /// Has what was taken over, or set, looked at now.
+    pub look: Arc<dyn Fn() + Send + Sync>,
+    /// Connected accounts.
+    pub connections: Connections,
+    /// Where people reach this server.
+    pub public_url: Option<Url>,
     /// Seals flow tokens.
     pub sealer: Sealer,
     /// Tokens of the API itself.
@@ -72,12 +82,15 @@ pub struct Problem {
     pub title: &'static str,
     /// What is wrong, and what to do.
     pub detail: String,
+    /// After how many seconds to try again, for the header.
+    #[serde(skip)]
+    retry_after_s: u64,
 }
 
 impl Problem {
     fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         let title = status.canonical_reason().unwrap_or("Refused");
-        Self { status: status.as_u16(), title, detail: detail.into() }
+        Self { status: status.as_u16(), title, detail: detail.into(), retry_after_s: 1 }
     }
 
     fn bad(detail: impl Into<String>) -> Self {
@@ -97,7 +110,7 @@ impl Problem {
                 response.with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
             }
             StatusCode::SERVICE_UNAVAILABLE => {
-                response.with_header(header::RETRY_AFTER, HeaderValue::from(1))
+                response.with_header(header::RETRY_AFTER, HeaderValue::from(self.retry_after_s))
             }
             _ => response,
         }
@@ -129,6 +142,45 @@ impl From<crate::catalog::Error> for Problem {
     }
 }
 
+impl From<connection::Error> for Problem {
+    fn from(error: connection::Error) -> Self {
+        match error {
+            connection::Error::Store(error) => error.into(),
+            connection::Error::Unknown(_) => Self::missing(),
+            connection::Error::Place(_) => Self::bad(error.to_string()),
+            connection::Error::Busy(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+            error => Self::new(StatusCode::CONFLICT, error.to_string()),
+        }
+    }
+}
+
+/// What a tool refuses is the caller's to mend; what it does not do is the tool's fault.
+impl From<source::Error> for Problem {
+    fn from(error: source::Error) -> Self {
+        let status = match &error {
+            source::Error::Reconnect { .. } | source::Error::Forbidden { .. } => StatusCode::CONFLICT,
+            source::Error::NotFound { .. } => StatusCode::NOT_FOUND,
+            source::Error::Reference(_) => StatusCode::BAD_REQUEST,
+            source::Error::Status { status: 400..=499, .. } => StatusCode::BAD_REQUEST,
+            source::Error::Busy { after, .. } => {
+                let retry_after_s = after.as_secs().max(1);
+                let busy = Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
+                return Self { retry_after_s, ..busy };
+            }
+            source::Error::Status { .. }
+            | source::Error::Unreachable { .. }
+            | source::Error::Shape { .. } => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "a form tool did not answer a call of the API"
+                );
+                StatusCode::BAD_GATEWAY
+            }
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
 /// What a call has come to.
 type Answer = Result<Response, Problem>;
 type Answering<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
@@ -138,6 +190,7 @@ type Answering<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
 enum Object {
     None,
     Flow(String),
+    Connection(Box<Connection>),
     Destination(String),
     Submission(SubmissionId),
     Delivery(DeliveryKey),
@@ -149,6 +202,8 @@ struct Call<'a> {
     of: &'a Resources,
     principal: &'a Principal,
     object: Object,
+    /// What the path names below the object: a thing that is only known elsewhere.
+    part: Option<String>,
     query: BTreeMap<String, String>,
     body: &'a [u8],
 }
@@ -184,6 +239,12 @@ routes! {
     GET "flows/{flow}/diff" Some(Scope::FlowsRead) => flows::diff;
     POST "flows/{flow}/approve" Some(Scope::FlowsWrite) => flows::approve;
     POST "flows/{flow}/tokens" Some(Scope::FlowsWrite) => flows::make_token;
+    GET "connections" Some(Scope::ConnectionsRead) => connections::list;
+    GET "connections/{connection}" Some(Scope::ConnectionsRead) => connections::show;
+    DELETE "connections/{connection}" Some(Scope::ConnectionsWrite) => connections::remove;
+    POST "connection-links" Some(Scope::ConnectionsWrite) => connections::begin;
+    GET "connections/{connection}/forms" Some(Scope::FormsRead) => connections::forms;
+    GET "connections/{connection}/forms/{form}" Some(Scope::FormsRead) => connections::read_form;
     GET "destinations" Some(Scope::DestinationsRead) => destinations::list;
     GET "destinations/{destination}" Some(Scope::DestinationsRead) => destinations::show;
     POST "destinations/{destination}/pause" Some(Scope::DestinationsWrite) => destinations::pause;
@@ -230,7 +291,7 @@ impl Api {
         if fitting.is_empty() {
             return Err(Problem::new(StatusCode::NOT_FOUND, "there is no such route"));
         }
-        let Some((route, name)) = fitting.iter().find(|(route, _)| route.method == request.method) else {
+        let Some((route, names)) = fitting.iter().find(|(route, _)| route.method == request.method) else {
             let allowed: Vec<&str> = fitting.iter().map(|(route, _)| route.method.as_str()).collect();
             let allow = HeaderValue::from_str(&allowed.join(", ")).ok();
             let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this route has other methods");
@@ -245,13 +306,14 @@ impl Api {
             let detail = format!("this token has not the scope {}", scope.as_str());
             return Err(Problem::new(StatusCode::FORBIDDEN, detail));
         }
-        let object = match name {
+        let object = match names.first() {
             None => Object::None,
             Some((kind, text)) => self.object(kind, text, &principal).await?.ok_or_else(Problem::missing)?,
         };
+        let part = names.get(1).map(|(_, text)| text.clone().into_owned());
         let query = url::form_urlencoded::parse(request.query().unwrap_or_default().as_bytes());
         let (query, body) = (query.into_owned().collect(), request.body.as_ref());
-        (route.handler)(Call { of: &self.0, principal: &principal, object, query, body }).await
+        (route.handler)(Call { of: &self.0, principal: &principal, object, part, query, body }).await
     }
 
     async fn principal(&self, request: &Request) -> Result<Principal, Problem> {
@@ -271,6 +333,14 @@ impl Api {
         let (of, workspace) = (&self.0, principal.workspace.as_str());
         Ok(match kind {
             "flow" => of.workspaces.has_flow(workspace, text).then(|| Object::Flow(text.to_owned())),
+            "connection" => {
+                let Ok(id) = text.parse() else { return Ok(None) };
+                match of.connections.get(&id).await {
+                    Ok(found) => (found.workspace == workspace).then(|| Object::Connection(Box::new(found))),
+                    Err(connection::Error::Unknown(_)) => None,
+                    Err(error) => return Err(error.into()),
+                }
+            }
             "destination" => {
                 of.workspaces.has_destination(workspace, text).then(|| Object::Destination(text.to_owned()))
             }
@@ -297,19 +367,19 @@ impl Api {
     }
 }
 
-/// Whether a path fits a template, and the object it names: its kind and its percent-decoded text.
-fn named<'p>(
-    template: &'static str,
-    path: &'p str,
-) -> Option<Option<(&'static str, std::borrow::Cow<'p, str>)>> {
+/// What a path names: its kind and its percent-decoded text.
+type Named<'p> = (&'static str, std::borrow::Cow<'p, str>);
+
+/// Whether a path fits a template, and what it names: the object, and what is below it.
+fn named<'p>(template: &'static str, path: &'p str) -> Option<Vec<Named<'p>>> {
     let (mut wanted, mut given) = (template.split('/'), path.split('/'));
-    let mut name = None;
+    let mut names = Vec::new();
     loop {
         match (wanted.next(), given.next()) {
-            (None, None) => return Some(name),
+            (None, None) => return Some(names),
             (Some(wanted), Some(given)) => {
                 match wanted.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
-                    Some(kind) => name = Some((kind, decoded(given))),
+                    Some(kind) => names.push((kind, decoded(given))),
                     None if wanted == given => {}
                     None => return None,
                 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use formgate::app::App;
 use formgate::client::{AddressPolicy, Client, Method, Request};
 use formgate::config::Config;
+use formgate::connector::connection::{By, Connections};
 use formgate::console::access::{NewToken, Role};
 use formgate::console::api::document;
 use formgate::crypto::PrivateKey;
@@ -16,6 +17,7 @@ use formgate::player::document::Document;
 use formgate::player::strategy::{Played, Truthful, play};
 use formgate::player::transport::HttpTransport;
 use formgate::player::{Options, Outcome, Player};
+use formgate::sandbox::Tools;
 use formgate::server::{self, Limits, Listener, Response, Server, StatusCode};
 use formgate::store::DeliveryState;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -25,6 +27,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
+use crate::connect::fixture;
+
+/// A form of the connected accounts.
+const GARDEN: &str = include_str!("../../fixtures/typeform/garden-visit.json");
+/// Its id.
+pub const FORM: &str = "GrdnVst1";
+
 /// How long anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -32,6 +41,8 @@ pub struct Office {
     public: std::net::SocketAddr,
     outbox: Outbox,
     tokens: formgate::console::access::Tokens,
+    pub tools: Tools,
+    pub connections: Connections,
     store: formgate::store::Store,
     refuses: Arc<AtomicBool>,
     stop: watch::Sender<bool>,
@@ -62,10 +73,9 @@ impl Answered {
     }
 }
 
-fn config(folder: &Path, sink: std::net::SocketAddr) -> Config {
-    let mut text = "[server]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\ndata_dir = \"data\"\n\
-        master_key = \"file:master.key\"\n[[number]]\nid = \"shop\"\napp_secret = \"app-secret\"\nprivate_keys = [\"file:shop.pem\"]\n"
-        .to_owned();
+fn config(folder: &Path, sink: std::net::SocketAddr, tools: String) -> Config {
+    let mut text = tools
+        + "[[number]]\nid = \"shop\"\napp_secret = \"app-secret\"\nprivate_keys = [\"file:shop.pem\"]\n";
     for name in ["a", "b"] {
         let form = json!({"id": name, "title": format!("Form {name}"), "pages": [
             {"id": "p", "questions": [{"key": "name", "title": "Your name", "type": "short_text", "required": true}]}]});
@@ -97,16 +107,24 @@ impl Office {
         let address = sink.local_addr();
         tokio::spawn(sink.run(stopped.clone(), Duration::ZERO));
 
+        let port = fixture::free_port();
+        let (tools, _dial, sandbox) = fixture::sandbox(port, stopped.clone()).await;
+        let garden: Json = serde_json::from_str(GARDEN).expect("JSON");
+        tools.library.put("typeform", garden);
         let folder = tempfile::tempdir().expect("a folder");
         let key = PrivateKey::generate();
         std::fs::write(folder.path().join("shop.pem"), key.private_pem().expose_secret()).expect("a file");
-        let app = App::start(&config(folder.path(), address)).await.unwrap_or_else(|error| panic!("{error}"));
+        let app = App::start(&config(folder.path(), address, fixture::configuration(port, sandbox)))
+            .await
+            .unwrap_or_else(|error| panic!("{error}"));
         let (public, admin, outbox) = (app.public, app.admin, app.outbox.clone());
-        let (tokens, store) = (app.tokens.clone(), app.store());
+        let (tokens, store, connections) = (app.tokens.clone(), app.store(), app.connections.clone());
         let office = Self {
             public,
             outbox,
             tokens,
+            tools,
+            connections,
             store,
             refuses,
             stop,
@@ -115,6 +133,7 @@ impl Office {
         };
         for name in ["a", "b"] {
             office.fill_in(admin, &key, &format!("flow-{name}")).await;
+            office.paste(name).await;
         }
         office.until(DeliveryState::Dead, 2).await;
         office
@@ -136,6 +155,16 @@ impl Office {
         let Json::Object(answers) = json!({"Your name": "Ada"}) else { panic!("answers") };
         let played = play(&mut player, &mut Truthful::new(answers)).await.expect("answers");
         assert!(matches!(played, Played::Ended(Outcome::Completed(_))), "{played:?}");
+    }
+
+    /// Connects Typeform for a workspace, by a token.
+    async fn paste(&self, workspace: &str) {
+        let token = self.tools.authority.make_token("typeform", &["accounts:read", "forms:read"]);
+        let name = format!("forms-{workspace}").parse().expect("a name");
+        let by = By { actor: "test", workspace: Some(workspace) };
+        let added =
+            self.connections.add_token("typeform", None, Some(&name), &SecretString::from(token), by).await;
+        added.unwrap_or_else(|error| panic!("{error}"));
     }
 
     async fn until(&self, state: DeliveryState, count: usize) {
@@ -182,6 +211,8 @@ impl Office {
         let token = self.tokens.make(token, "test", 0).await.expect("a token").view.id;
         vec![
             ("flow", format!("flow-{name}")),
+            ("connection", format!("forms-{name}")),
+            ("form", FORM.to_owned()),
             ("destination", format!("to-{name}")),
             ("submission", submission.id.to_string()),
             ("delivery", delivery.to_string()),
@@ -231,6 +262,13 @@ impl Office {
         let response = Client::new().request(request).await.expect("an answer");
         let json = serde_json::from_slice(&response.body).unwrap_or_default();
         Answered { status: response.status.as_u16(), json, headers: response.headers }
+    }
+
+    /// Who has done what to something, the newest first.
+    pub async fn events_of(&self, subject: &str) -> Vec<(String, String)> {
+        let events = formgate::audit::newest(&self.store, 1_000).await.expect("events");
+        let about = events.into_iter().filter(|event| event.subject == subject);
+        about.map(|event| (event.actor, event.action)).collect()
     }
 
     pub async fn close(self) {
