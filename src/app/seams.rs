@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::crypto::{MacKey, Vault, WebhookSecret};
+use crate::fault;
 use crate::outbox::{Clock, SealBody, SignWebhook, Sleep, Unsealable};
 use crate::store::{Mac, SharedTime};
 
@@ -11,16 +12,17 @@ const LOOK_AT_THE_CLOCK: Duration = Duration::from_secs(1);
 
 impl Clock for SharedTime {
     fn now_ms(&self) -> i64 {
-        SharedTime::now_ms(self)
+        fault::stretched_ms(SharedTime::now_ms(self))
     }
 
     fn sleep_until_ms(&self, at_ms: i64) -> Sleep<'_> {
         Box::pin(async move {
             loop {
-                let left_ms = u64::try_from(at_ms.saturating_sub(SharedTime::now_ms(self))).unwrap_or(0);
+                let left_ms = u64::try_from(at_ms.saturating_sub(Clock::now_ms(self))).unwrap_or(0);
                 if left_ms == 0 {
                     return;
                 }
+                let left_ms = fault::real_wait_ms(left_ms);
                 tokio::time::sleep(Duration::from_millis(left_ms).min(LOOK_AT_THE_CLOCK)).await;
             }
         })

@@ -105,7 +105,7 @@ impl Outbox {
             };
             match (index, asked.get(index), existing) {
                 (0, _, Some(record)) => {
-                    return KeptReply::repeat(&record.value).ok_or(AcceptError::Unavailable);
+                    return self.repeat(&record.value).await?.ok_or(AcceptError::Unavailable);
                 }
                 // The submission is there already, under another envelope: only the reply is new.
                 (1, ..) => return self.reply_again(kept, envelope, now_ms).await,
@@ -130,12 +130,13 @@ impl Outbox {
         envelope: &[u8; 32],
         now_ms: i64,
     ) -> Result<Accepted, AcceptError> {
+        self.store.adopt(kept.submission.to_bytes()).await.map_err(refusal)?;
         let again = Batch::at(now_ms).require(Table::Reply, *envelope, Expectation::Absent);
         let again = kept.puts(envelope, now_ms).into_iter().fold(again, Batch::put);
         match self.store.commit(again).await {
             Ok(()) => Ok(Accepted { submission: kept.submission, reply: kept.reply, repeated: true }),
             Err(store::Error::Conflict { existing: Some(record), .. }) => {
-                KeptReply::repeat(&record.value).ok_or(AcceptError::Unavailable)
+                self.repeat(&record.value).await?.ok_or(AcceptError::Unavailable)
             }
             Err(error) => Err(refusal(error)),
         }

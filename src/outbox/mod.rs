@@ -162,11 +162,6 @@ impl KeptReply {
         let until_ms = now_ms.saturating_add(REPLY_KEPT_MS);
         [Put::new(Table::Reply, *envelope, value), trace].map(|put| put.until(until_ms))
     }
-
-    fn repeat(value: &[u8]) -> Option<Accepted> {
-        let kept: Self = postcard::from_bytes(value).ok()?;
-        Some(Accepted { submission: kept.submission, reply: kept.reply, repeated: true })
-    }
 }
 
 impl Outbox {
@@ -189,7 +184,18 @@ impl Outbox {
         let record = reading.await.map_err(|_elapsed| AcceptError::Unavailable)?.map_err(refusal)?;
         let valid =
             |record: &store::Record| record.expires_at_ms.is_none_or(|at_ms| at_ms > self.clock.now_ms());
-        Ok(record.filter(valid).and_then(|record| KeptReply::repeat(&record.value)))
+        match record.filter(valid) {
+            Some(record) => self.repeat(&record.value).await,
+            None => Ok(None),
+        }
+    }
+
+    /// A kept reply, which is an acknowledgement once more: it is given only of what is on this node's own disk.
+    async fn repeat(&self, value: &[u8]) -> Result<Option<Accepted>, AcceptError> {
+        let Ok(KeptReply { submission, reply }) = postcard::from_bytes(value) else { return Ok(None) };
+        let adopting = tokio::time::timeout(ACCEPT_DEADLINE, self.store.adopt(submission.to_bytes()));
+        adopting.await.map_err(|_elapsed| AcceptError::Unavailable)?.map_err(refusal)?;
+        Ok(Some(Accepted { submission, reply, repeated: true }))
     }
 
     fn seal_submission(&self, submission: &Submission) -> Result<Vec<u8>, AcceptError> {

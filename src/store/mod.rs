@@ -119,6 +119,11 @@ pub trait Backend: Send + Sync {
     fn is_shared(&self) -> bool {
         false
     }
+    /// Has all of a submission on the disk of this process, which may then say again that it is kept: whoever stored it may
+    /// have died before its own disk had it.
+    fn adopt(&self, _submission: [u8; 16]) -> Pending<'_, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
     /// Prolongs a lease that is still the valid one, also after it ended if nobody has claimed the delivery since.
     fn renew(&self, key: [u8; 16], lease: u64, until_ms: i64) -> Pending<'_, ()>;
     /// Ends a lease with its outcome.

@@ -176,6 +176,35 @@ async fn an_emptied_redis_has_everything_again_and_what_has_ended_stays_ended() 
 }
 
 #[tokio::test]
+async fn what_no_journal_has_is_adopted_before_another_node_says_again_that_it_is_kept() {
+    let mut redis = Redis::start().await;
+    let (one, two) = (Node::join(&redis).await, Node::join(&redis).await);
+    accept(&one, 0..2).await;
+    let claimed = claimed(&one, 2).await;
+    let done = claimed.iter().find(|delivery| delivery.key == key(1)).expect("both were claimed");
+    settle(&one, done, Verdict::Delivered { at_ms: 2 }).await.expect("the lease");
+    for number in 0..2 {
+        two.store.adopt(key(number)).await.expect("it is in Redis");
+    }
+    // The node that stored them is lost with its disk, as if it had died between Redis and its journal.
+    drop(one);
+    redis.wipe();
+    two.alone().await;
+    two.store.adopt(key(0)).await.expect("it is here");
+    let unknown = two.store.adopt(key(9)).await;
+    assert!(matches!(unknown, Err(Error::Busy)), "{unknown:?}");
+    redis.restart().await;
+    two.told().await;
+    for number in 0..2 {
+        let body = value(&two, Table::Submission, &key(number)).await;
+        assert_eq!(body, Some(format!("canary-body-{number}").into_bytes()));
+        assert_eq!(value(&two, Table::Timeline, &[number; 24]).await.as_deref(), Some(&b"canary-entry"[..]));
+    }
+    let again = claimed_at(&two, 1, 100_000).await;
+    assert_eq!(again.iter().map(|delivery| delivery.key).collect::<Vec<_>>(), [key(0)]);
+}
+
+#[tokio::test]
 async fn a_node_that_was_killed_alone_offers_what_it_took_when_it_is_back() {
     let mut redis = Redis::start().await;
     let node = Node::join(&redis).await;

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::Cluster;
 use super::node::Node;
+use crate::fault;
 use crate::store::{
     Backend, Batch, Claim, Delivery, DeliveryFilter, Erased, Erasure, Error, Fatal, Head, Link, Mac, Pending,
     Put, QueueDepth, Rate, Record, Reopened, Scan, Settlement, Standing, Table, Tokens,
@@ -35,6 +36,10 @@ impl Backend for Cluster {
 
     fn claim_lanes(&self, claim: Claim) -> Pending<'_, Vec<Delivery>> {
         self.carried_out(|node| async move { node.claim(claim).await })
+    }
+
+    fn adopt(&self, submission: [u8; 16]) -> Pending<'_, ()> {
+        self.carried_out(move |node| async move { node.adopt(submission).await })
     }
 
     fn renew(&self, key: [u8; 16], lease: u64, until_ms: i64) -> Pending<'_, ()> {
@@ -175,6 +180,9 @@ impl Backend for Cluster {
     ) -> Pending<'a, Tokens> {
         Box::pin(async move {
             let node = &self.node;
+            if fault::is_on("cluster.bucket_per_node") {
+                return node.journal.take_tokens(account, rate, wanted, now_ms).await;
+            }
             let asked = node.ask(node.pace.work, |redis| redis.take_tokens(account, rate, wanted, now_ms));
             match asked.await? {
                 Some(tokens) => Ok(tokens),
@@ -206,6 +214,9 @@ impl Backend for Cluster {
             let node = &self.node;
             // Also here: Redis may be out of reach when it is asked next.
             node.journal.slow_down(account, rate, until_ms, now_ms).await?;
+            if fault::is_on("cluster.bucket_per_node") {
+                return Ok(());
+            }
             let asked = node.ask(node.pace.work, |redis| redis.slow_down(account, rate, until_ms, now_ms));
             asked.await.map(drop)
         })

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::node::Node;
 use super::raised;
 use super::tell::Telling;
+use crate::fault;
 use crate::store::Backend as _;
 use crate::store::embedded::{CURSOR, OFFERED, Pulled};
 use crate::store::redis::{Change, Identity, OpenError, Redis};
@@ -181,7 +182,8 @@ async fn another(
 ) -> Result<(), Missed> {
     let text = identity.text();
     let offered = node.journal.journal_get(OFFERED).await?;
-    if offered.as_deref() == Some(text.as_bytes()) {
+    let trusted = fault::is_on("cluster.trusts_any_redis");
+    if offered.as_deref() == Some(text.as_bytes()) || trusted {
         node.link.set_whole(true);
     } else {
         let until_ms = node.time.now_ms().saturating_add(node.pace.refill_ms());
@@ -242,7 +244,9 @@ fn to_number(bytes: Vec<u8>) -> Option<i64> {
 
 /// Redis is out of reach. After a long while nobody else can be thought to have what was entrusted to it.
 async fn outage(node: &Node, looking: &mut Looking) {
-    if looking.taken_over || node.link.out_for() < node.pace.take_over_after {
+    let is_early =
+        node.link.out_for() < node.pace.take_over_after && !fault::is_on("cluster.takes_over_at_once");
+    if looking.taken_over || is_early {
         return;
     }
     match node.journal.journal_take_over().await {

@@ -9,12 +9,14 @@
 //! | --- | --- |
 //! | `node` | one operation: Redis, then the journal; or the journal alone |
 //! | `link` | whether Redis is asked, and the versions a node gives while it is not |
+//! | `adopt` | takes over what another node stored, before this one says that it is kept |
 //! | `look` | watches Redis, takes over what others changed, tells the time |
 //! | `tell` | offers what Redis lacks |
 //! | `held` | the leases of this node |
 //!
 //! It deliberately asks nothing of Redis but what `store::redis` offers, and knows no command of it.
 
+mod adopt;
 mod backend;
 mod held;
 mod link;

@@ -111,7 +111,7 @@ impl Node {
     }
 
     /// Writes the journal behind the shared copy: a full queue is waited for.
-    async fn surely<T, F>(&self, mut write: impl FnMut() -> F) -> Result<T, Error>
+    pub(super) async fn surely<T, F>(&self, mut write: impl FnMut() -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
     {

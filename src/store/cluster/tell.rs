@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::node::Node;
 use super::raised;
+use crate::fault;
 use crate::store::Error;
 use crate::store::embedded::{Answer, Kept, Kind, OFFERED};
 use crate::store::redis::{Error as RedisError, Offered, Redis, Row};
@@ -50,9 +51,10 @@ pub(super) async fn run(
     mut stop: watch::Receiver<bool>,
 ) {
     let (mut compared, mut after) = (Instant::now(), None);
+    let mut sweep_at = Instant::now();
     while !*stop.borrow() {
         let work = async {
-            if node.link.is_down() {
+            if node.link.is_down() || fault::is_on("cluster.tells_nothing") {
                 return Ok(());
             }
             let Some(redis) = node.redis.get() else { return Ok(()) };
@@ -69,7 +71,11 @@ pub(super) async fn run(
                 pending(&node, redis).await?;
                 node.link.caught_up(written);
             }
-            if compared.elapsed() >= node.pace.reconcile_every {
+            if Instant::now() >= sweep_at {
+                sweep_at = Instant::now() + sweep(&node, redis).await?;
+            }
+            let trusts = fault::is_on("cluster.trusts_any_redis");
+            if compared.elapsed() >= node.pace.reconcile_every && !trusts {
                 compared = Instant::now();
                 after = reconcile(&node, redis, after).await?;
             }
@@ -217,6 +223,19 @@ fn row(item: &[Kept]) -> Option<Row> {
                 }
             }
             Some(Row::Submission { records, deliveries })
+        }
+    }
+}
+
+/// Has queues that were lost filled again; how long to wait before the next look at them.
+async fn sweep(node: &Node, redis: &Redis) -> Result<Duration, Broken> {
+    match redis.sweep().await? {
+        None => Ok(node.pace.look_every / 2),
+        // Whatever it is that does not add up, looking at everything again does not mend it.
+        Some(0) => Ok(node.pace.reconcile_every * 6),
+        Some(deliveries) => {
+            tracing::warn!(deliveries, "Redis had lost queues; they are filled again from what is open");
+            Ok(node.pace.look_every / 2)
         }
     }
 }

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use self::code::{Answer, integer};
 use self::line::Line;
 use self::primary::Finder;
-use self::script::{CLAIM, CLAMP, COMMIT, Call, ERASE, PURGE, RENEW, REOPEN, SETTLE, Script};
+use self::script::{CLAIM, CLAMP, COMMIT, Call, ERASE, PURGE, RENEW, REOPEN, SETTLE, SWEEP, Script};
 use super::{
     Batch, Claim, Delivery, DeliveryState, Erased, Erasure, Expectation, Lane, Put, Record, Reopened,
     Settlement, Table, Verdict, Version,
@@ -252,6 +252,21 @@ impl Redis {
             gone.push((named.integer()?, named.bytes()?));
         }
         Ok((Erased::Done { deliveries }, version, gone))
+    }
+
+    /// Puts open deliveries that no queue has back into theirs; how many. `None` if none seemed to be missing.
+    pub async fn sweep(&self) -> Result<Option<u64>, Error> {
+        let (mut after, mut found) = (Vec::new(), 0);
+        loop {
+            let call = self.call(&SWEEP).bytes(&after).number(PAGE.into());
+            let mut answer = Answer::new(self.run(&SWEEP, call).await?)?;
+            let (looked, more) = (answer.integer()? == 1, answer.integer()?);
+            found += u64::try_from(more).map_err(|_negative| code::malformed())?;
+            match answer.optional_bytes()? {
+                Some(key) => after = key,
+                None => return Ok(looked.then_some(found)),
+            }
+        }
     }
 
     /// The hash that holds the records of a table.

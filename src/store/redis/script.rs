@@ -51,6 +51,7 @@ scripts! {
     SCAN = "scan.lua";
     SETTLE = "settle.lua";
     SLOW_DOWN = "slow_down.lua";
+    SWEEP = "sweep.lua";
     TAKE_TOKENS = "take_tokens.lua";
     UNTRACED = "untraced.lua";
 }

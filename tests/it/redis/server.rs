@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Server {
     program: PathBuf,
     /// What it keeps; made anew by [`wipe`](Self::wipe).
-    folder: TempDir,
+    pub folder: TempDir,
     arguments: Vec<String>,
     pub port: u16,
     pub tls_port: Option<u16>,

@@ -185,21 +185,46 @@ impl Statements<'_> {
         self.journal.as_ref().map_or(Ok(Err(Error::Unavailable)), |journal| write(journal).map(Ok))
     }
 
+    /// Writes a record of the shared copy, unless a newer one is here; says whether it did.
+    fn take(&mut self, put: &Put, version: i64) -> rusqlite::Result<bool> {
+        let newest = self.with_journal(|journal| {
+            let sql = "SELECT coalesce(shared, 1) FROM record WHERE tbl = ?1 AND key = ?2";
+            let key = params![put.table.number(), put.key];
+            journal.connection.query_row(sql, key, |row| row.get(0)).optional()
+        })?;
+        if newest.ok().flatten().is_some_and(|known: i64| known >= version) {
+            return Ok(false);
+        }
+        let stamp = Stamp { version, pending: false };
+        self.under(stamp, |statements| statements.put_all(std::slice::from_ref(put)))?;
+        Ok(true)
+    }
+
+    fn adopt(&mut self, whole: &[Kept]) -> rusqlite::Result<Result<(), Error>> {
+        for kept in whole {
+            match kept {
+                Kept::Record { put, version } => drop(self.take(put, *version)?),
+                Kept::Delivery { delivery, version } => {
+                    let stamp = Stamp { version: *version, pending: false };
+                    if let Err(error) = self.with_journal(|journal| journal.keep(delivery, stamp, false))? {
+                        return Ok(Err(error));
+                    }
+                }
+                // A submission that is there was not deleted.
+                Kept::Gone { .. } => {}
+            }
+        }
+        Ok(Ok(()))
+    }
+
     fn pull(&mut self, pulled: &[Pulled], cursor: &[u8]) -> rusqlite::Result<Result<Changed, Error>> {
         let mut changed = Changed::default();
         for change in pulled {
             match change {
                 Pulled::Put(put, version) => {
-                    let newest = self.with_journal(|journal| {
-                        let sql = "SELECT coalesce(shared, 1) FROM record WHERE tbl = ?1 AND key = ?2";
-                        let key = params![put.table.number(), put.key];
-                        journal.connection.query_row(sql, key, |row| row.get(0)).optional()
-                    })?;
-                    if newest.ok().flatten().is_some_and(|known: i64| known >= *version) {
+                    if !self.take(put, *version)? {
                         continue;
                     }
-                    let stamp = Stamp { version: *version, pending: false };
-                    self.under(stamp, |statements| statements.put_all(std::slice::from_ref(put)))?;
                     changed.tables.push(put.table.number());
                 }
                 Pulled::Gone(table, key, version) => {
@@ -243,6 +268,11 @@ impl Embedded {
             batch.preconditions.clear();
         }
         self.writer.write(move |statements| statements.under(stamp, |it| it.apply(&batch))).await
+    }
+
+    /// A submission as the shared copy has it, with everything that belongs to it.
+    pub(in crate::store) async fn journal_adopt(&self, whole: Vec<Kept>) -> Result<(), Error> {
+        self.writer.write(move |statements| statements.adopt(&whole)).await
     }
 
     /// A delivery as it stands now, with records. Only what is known here is changed, if that is said.
