@@ -10,6 +10,7 @@
 //! the choices of a run.
 
 mod clock;
+mod cluster;
 mod destinations;
 mod disk;
 mod drain;

@@ -126,6 +126,30 @@ deliver_to = {ids:?}
         }
     }
 
+    /// One more node of the same installation: forms, keys and destinations are the same, and its journal is its own.
+    pub fn another(&self) -> Gate {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (listen, admin) = (free_address(), free_address());
+        std::fs::create_dir(folder.path().join("kept")).expect("a folder");
+        for file in ["form.json", "key.pem", "kept/master.key"] {
+            std::fs::copy(self.folder.path().join(file), folder.path().join(file)).expect("a copy");
+        }
+        let file = |folder: &TempDir| folder.path().join("formgate.toml");
+        let text = std::fs::read_to_string(file(&self.folder)).expect("the configuration");
+        let text = text.replace(&self.listen.to_string(), &listen.to_string());
+        let text = text.replace(&self.admin.to_string(), &admin.to_string());
+        std::fs::write(file(&folder), text).expect("a file");
+        Gate {
+            folder,
+            listen,
+            admin,
+            variables: self.variables.clone(),
+            document: self.document.clone(),
+            public_pem: self.public_pem.clone(),
+            ledger: Arc::clone(&self.ledger),
+        }
+    }
+
     /// Where phones send to.
     pub fn address(&self) -> String {
         format!("http://{}/flows/visit", self.listen)
