@@ -1,5 +1,6 @@
 //! What the tests of every reader need: real definitions, where they stand beside the checkout, and ways to damage one.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde_json::Value;
@@ -29,4 +30,20 @@ pub fn paths(value: &Value, at: &str, found: &mut Vec<String>) {
         }
         _ => {}
     }
+}
+
+/// The texts that the arms of a `match` in a source begin with, so that a table of tests can be held against all that is
+/// known there.
+pub fn arms<'s>(source: &'s str, beginning: &str) -> BTreeSet<&'s str> {
+    let from = source.find(beginning).unwrap_or_else(|| panic!("no {beginning}"));
+    let body = source.get(from..).unwrap_or_default();
+    let indent = body.lines().nth(1).map_or(0, |line| line.len() - line.trim_start().len());
+    let arms = body
+        .lines()
+        .skip(1)
+        .take_while(|line| line.trim().is_empty() || line.len() - line.trim_start().len() >= indent);
+    arms.filter(|line| line.len() - line.trim_start().len() == indent && line.trim_start().starts_with('"'))
+        .filter_map(|line| line.split_once(" =>"))
+        .flat_map(|(words, _)| words.split('|').map(|word| word.trim().trim_matches('"')))
+        .collect()
 }

@@ -2,6 +2,7 @@
 
 mod app;
 mod deliver;
+mod kinds;
 mod shapes;
 
 use std::collections::BTreeMap;

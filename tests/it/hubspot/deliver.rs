@@ -27,21 +27,21 @@ use super::{WINE, read, wine};
 use crate::endpoint::fixture::Setup;
 use crate::outbox::fixture::{self, SubmissionExt as _};
 
-const PORTAL: &str = "25505644";
-const TOKEN: &str = "pat-eu1-1234";
+pub(super) const PORTAL: &str = "25505644";
+pub(super) const TOKEN: &str = "pat-eu1-1234";
 const GUID: &str = "5b0a4c2e-7d31-4f0e-9a57-2f6c1d8e9b10";
 
 fn crm() -> DestinationId {
     DestinationId::new("crm").expect("an id")
 }
 
-struct Running {
-    account: Account,
+pub(super) struct Running {
+    pub(super) account: Account,
     address: SocketAddr,
     _stop: watch::Sender<bool>,
 }
 
-async fn start(account: Account) -> Running {
+pub(super) async fn start(account: Account) -> Running {
     let (stop, stopped) = watch::channel(false);
     let address = account.serve(stopped).await.expect("a port");
     Running { account, address, _stop: stop }
@@ -52,7 +52,7 @@ async fn wine_account() -> Running {
 }
 
 impl Running {
-    fn destination(&self, form: &NeutralForm) -> HubSpot {
+    pub(super) fn destination(&self, form: &NeutralForm) -> HubSpot {
         self.destination_with(form, |_| {})
     }
 
@@ -133,11 +133,11 @@ async fn attempt(
     destination.deliver(Call { submission, key, attempt, sent_before, deadline }).await
 }
 
-async fn deliver(destination: &HubSpot, submission: &Submission) -> Outcome {
+pub(super) async fn deliver(destination: &HubSpot, submission: &Submission) -> Outcome {
     attempt(destination, submission, 1, Duration::from_secs(10)).await
 }
 
-fn values(record: &Record) -> Vec<(&str, &str, &str)> {
+pub(super) fn values(record: &Record) -> Vec<(&str, &str, &str)> {
     record
         .values
         .iter()
