@@ -338,6 +338,7 @@ impl Control {
             }
             Command::ReplaySubmission { id, as_new } => self.replay_one(id, as_new, tell).await?,
             Command::ReplayDead { filter, as_new } => self.replay_many(filter, as_new, tell).await?,
+            Command::CancelReplays => self.cancel_replays(tell).await?,
             Command::ListDestinations => self.list_destinations(tell).await?,
             Command::PauseDestination { id } => self.pause(&id, tell).await?,
             Command::ResumeDestination { id } => self.resume(&id, tell).await?,

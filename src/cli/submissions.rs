@@ -89,7 +89,7 @@ impl Whose {
 #[derive(Debug, clap::Args)]
 struct Replay {
     /// The submission's id
-    #[arg(required_unless_present = "all_dead", conflicts_with = "all_dead")]
+    #[arg(required_unless_present_any = ["all_dead", "cancel"], conflicts_with = "all_dead")]
     id: Option<uuid::Uuid>,
     /// Everything that was given up, after the submissions that come in meanwhile
     #[arg(long)]
@@ -106,11 +106,15 @@ struct Replay {
     /// Under new idempotency keys: a destination that has a submission already will have it twice
     #[arg(long)]
     as_new: bool,
+    /// End the replays that are under way; what they made due is sent
+    #[arg(long, conflicts_with_all = ["id", "all_dead", "as_new"])]
+    cancel: bool,
 }
 
 impl Replay {
     fn command(self) -> Control {
         match self.id {
+            None if self.cancel => Control::CancelReplays,
             Some(id) => Control::ReplaySubmission { id: SubmissionId::new(id), as_new: self.as_new },
             None => {
                 let since_ms = self.since.map(jiff::Timestamp::as_millisecond);

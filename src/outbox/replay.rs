@@ -2,7 +2,8 @@
 //!
 //! Invariant: each page moves its deliveries, writes their audit events and the place to go on from in one batch. So a
 //! replay that is cut off, by a signal or a crash, is gone on with where it was, and moves nothing twice. What it moves
-//! waits in a lane of its own ([`Lane::Bulk`]) and delays no live delivery.
+//! waits in a lane of its own ([`Lane::Bulk`]) and delays no live delivery. One that is cancelled moves nothing more; what it
+//! has moved stays due, as a pause of the destination is what holds that back.
 
 use std::time::Duration;
 
@@ -60,9 +61,16 @@ pub struct Replay {
     /// Whether there is nothing more to do.
     pub ended: bool,
     after: Option<[u8; 16]>,
+    /// Whether it has ended because somebody wanted so.
+    pub cancelled: bool,
 }
 
 impl Replay {
+    /// Reads a record, also one of the release before, which has nothing behind `after`.
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        postcard::from_bytes(&[bytes, &[0]].concat()).ok()
+    }
+
     fn put(&self, now_ms: i64) -> Put {
         let value = postcard::to_stdvec(self).expect("strings and numbers always serialise");
         let put = Put::new(Table::Replay, *self.id.as_bytes(), value);
@@ -118,6 +126,7 @@ impl Outbox {
             unreadable: 0,
             ended: false,
             after: None,
+            cancelled: false,
         };
         let event = audit::Event::ok(now_ms, actor, "replay.begun", replay.id);
         self.store.commit(Batch::at(now_ms).put(replay.put(now_ms)).put(event.put())).await?;
@@ -145,14 +154,37 @@ impl Outbox {
         }
     }
 
+    /// Ends a replay where it is: it moves nothing more, here or after a restart. What it has moved stays due. One that has
+    /// ended stays as it is; `None` if there is none of this id.
+    pub async fn cancel_replay(&self, id: Uuid, actor: &str) -> Result<Option<Replay>, Error> {
+        loop {
+            let Some((mut replay, version)) = self.read_replay(id).await? else { return Ok(None) };
+            if replay.ended {
+                return Ok(Some(replay));
+            }
+            (replay.ended, replay.cancelled) = (true, true);
+            let now_ms = self.clock.now_ms();
+            let batch = Batch::at(now_ms)
+                .require(Table::Replay, *id.as_bytes(), Expectation::Version(version))
+                .put(replay.put(now_ms))
+                .put(audit::Event::ok(now_ms, actor, "replay.cancelled", id).put());
+            match self.store.commit(batch).await {
+                Ok(()) => return Ok(Some(replay)),
+                // It has come further meanwhile.
+                Err(store::Error::Conflict { .. }) => {}
+                Err(store::Error::Busy) => tokio::time::sleep(BUSY_PAUSE).await,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
     /// The replays that were begun and have not ended.
     pub async fn unfinished_replays(&self) -> Result<Vec<Uuid>, Error> {
         let (mut unfinished, mut after) = (Vec::new(), None);
         loop {
             let scan = Scan { after: after.take(), limit: PAGE, ..Scan::default() };
             let records = self.store.scan(Table::Replay, scan).await?;
-            let replays =
-                records.iter().filter_map(|(_, record)| postcard::from_bytes::<Replay>(&record.value).ok());
+            let replays = records.iter().filter_map(|(_, record)| Replay::from_bytes(&record.value));
             unfinished.extend(replays.filter(|replay| !replay.ended).map(|replay| replay.id));
             if records.len() < PAGE as usize {
                 return Ok(unfinished);
@@ -202,7 +234,7 @@ impl Outbox {
 
     async fn read_replay(&self, id: Uuid) -> Result<Option<(Replay, Version)>, Error> {
         let record = self.store.get(Table::Replay, id.as_bytes()).await?;
-        Ok(record.and_then(|record| Some((postcard::from_bytes(&record.value).ok()?, record.version))))
+        Ok(record.and_then(|record| Some((Replay::from_bytes(&record.value)?, record.version))))
     }
 
     async fn is_wanted(&self, replay: &Replay, delivery: &Delivery) -> Result<bool, Error> {

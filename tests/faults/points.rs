@@ -269,6 +269,29 @@ fn a_process_that_dies_in_a_replay_moves_every_delivery_once() {
 }
 
 #[test]
+fn a_replay_that_was_cut_off_and_is_cancelled_is_not_gone_on_with() {
+    let mut dice = run::dice();
+    run::runtime().block_on(async {
+        let scene = Scene::new(&mut dice, "max_attempts = 1").await;
+        scene.sink.behave(Manner::Broken);
+        let mut process = scene.start("replay.stepping:kill:1").await;
+        scene.people.walk_until(3);
+        scene.ledger.until_told(3).await;
+        tokio::time::sleep(SILENCE).await;
+        scene.sink.behave(Manner::Well);
+        let asked =
+            scene.gate.command("submissions").args(["replay", "--all-dead"]).output().expect("it runs");
+        assert!(process.until_ended(PATIENCE).await.is_some(), "it did not die: {asked:?}");
+        let cancelled = scene.gate.run(&["submissions", "replay", "--cancel"]);
+        assert_eq!(cancelled.trim(), "cancelled after 0 of 3: 0 of 0 dead deliveries are due now");
+        let process = scene.start("").await;
+        tokio::time::sleep(SILENCE).await;
+        process.stop();
+        assert_eq!((scene.ledger.count("crm"), scene.gate.not_delivered().await), (0, 3));
+    });
+}
+
+#[test]
 fn a_process_that_dies_in_an_erasure_or_a_backup_ends_the_one_and_leaves_nothing_of_the_other() {
     let (rounds, mut dice) = (run::numbers(ROUNDS.0, ROUNDS.1), run::dice());
     run::runtime().block_on(async {

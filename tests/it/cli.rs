@@ -257,6 +257,38 @@ async fn what_was_given_up_is_delivered_after_a_replay() {
 }
 
 #[tokio::test]
+async fn a_replay_after_a_mapping_was_mended_sends_what_the_new_mapping_says_under_the_same_key() {
+    let installation = Installation::new("any", true);
+    let configure = |old: &str, new: &str| {
+        let path = installation.folder.path().join("formgate.toml");
+        let text = std::fs::read_to_string(&path).expect("the configuration");
+        assert!(text.contains(old), "{old}");
+        std::fs::write(path, text.replace(old, new)).expect("the configuration");
+    };
+    let (wrong, right) = ("mapping = { name = \"first_nam\" }", "mapping = { name = \"first_name\" }");
+    configure("kind = \"webhook\"", &format!("kind = \"webhook\"\nshape = \"flat\"\n{wrong}"));
+    let mut server = installation.serve().await;
+    installation.sink.refuse(true);
+    assert_eq!(installation.play(&server, &["--answers", "answers.json"]).code, 0);
+    installation.until(&["submissions", "list", "--dead"], |ran| ran.out.contains("dead")).await;
+    assert_eq!(server.terminate(Duration::from_secs(15)).await.code, 0);
+
+    configure(wrong, right);
+    installation.sink.refuse(false);
+    let _server = installation.serve().await;
+    let replay = installation.command(&["submissions", "replay", "--all-dead"]);
+    assert!(replay.out.contains("1 of 1 dead deliveries are due now"), "{replay:?}");
+    let keys = installation.sink.deliveries(2).await;
+    assert_eq!(keys[0], keys[1], "it is the same submission");
+    let bodies = installation.sink.bodies();
+    assert_eq!((&bodies[0]["first_nam"], &bodies[0]["first_name"]), (&json!("Ada"), &Value::Null));
+    assert_eq!((&bodies[1]["first_nam"], &bodies[1]["first_name"]), (&Value::Null, &json!("Ada")));
+    let none = installation.command(&["submissions", "replay", "--cancel"]);
+    assert_eq!((none.code, none.out.trim()), (0, "no replay is under way"), "{none:?}");
+    assert_eq!(installation.command(&["submissions", "replay", "--cancel", "--all-dead"]).code, 2);
+}
+
+#[tokio::test]
 async fn a_destination_is_paused_looked_at_and_resumed_and_its_dead_are_replayed_running_or_not() {
     let installation = Installation::new("any", true);
     let mut server = installation.serve().await;

@@ -203,6 +203,60 @@ async fn a_replay_that_was_cut_off_is_gone_on_with_by_the_next_process_and_moves
 }
 
 #[tokio::test]
+async fn a_replay_that_is_cancelled_moves_nothing_more_and_what_it_moved_is_sent() {
+    let home = Home::new();
+    accept_all(&home, (0..1_000).map(one_of_many).collect()).await;
+    give_up(&home).await;
+    home.clock.advance(1);
+    let replay = home.outbox.begin_replay(ReplayFilter::default(), false, "cli").await.expect("begun");
+    let (tell, mut told) = tokio::sync::watch::channel(0);
+    let going_on = home.outbox.run_replay(replay.id, |replay| {
+        tell.send_replace(replay.looked_at);
+    });
+    let cancelling = async {
+        drop(told.wait_for(|looked_at| *looked_at > 0).await);
+        home.outbox.cancel_replay(replay.id, "ada").await.expect("a cancellation").expect("one")
+    };
+    // Whoever runs it learns of it at the next step.
+    let (ended, cancelled) = tokio::join!(biased; going_on, cancelling);
+    let ended = ended.expect("run").expect("a replay");
+    assert!(cancelled.cancelled && cancelled.ended && cancelled.replayed < 1_000, "{cancelled:?}");
+    assert_eq!(ended, cancelled);
+    assert_eq!(dead(&home).await, 1_000 - cancelled.replayed);
+    assert!(home.outbox.unfinished_replays().await.expect("a read").is_empty());
+    let again = home.outbox.cancel_replay(replay.id, "ada").await.expect("a read");
+    assert_eq!(again.as_ref(), Some(&cancelled), "once");
+    assert_eq!(home.outbox.run_replay(replay.id, |_| {}).await.expect("run"), again, "and for good");
+    assert_eq!((audited(&home, "replay.cancelled").await, audited(&home, "replay.ended").await), (1, 0));
+    assert_eq!(home.outbox.cancel_replay(uuid::Uuid::nil(), "ada").await.expect("a read"), None);
+
+    let destination = home.destination("crm", Behaviour::delivers());
+    let working = home.work(&[destination]);
+    let sent = || async { home.outbox.depths().await.expect("a read")[0].delivered == cancelled.replayed };
+    home.until_async(sent).await;
+    working.stop().await;
+}
+
+#[tokio::test]
+async fn a_replay_that_the_release_before_began_is_gone_on_with() {
+    let home = Home::new();
+    accept_all(&home, vec![submission(1)]).await;
+    give_up(&home).await;
+    home.clock.advance(1);
+    let replay = home.outbox.begin_replay(ReplayFilter::default(), false, "cli").await.expect("begun");
+    let record =
+        home.store.get(Table::Replay, replay.id.as_bytes()).await.expect("a read").expect("a record");
+    // It had nothing to say of a cancellation, which is the last byte.
+    let (last, before) = record.value.split_last().expect("bytes");
+    assert_eq!(*last, 0);
+    let put = Put::new(Table::Replay, *replay.id.as_bytes(), before);
+    home.store.commit(Batch::at(0).put(put)).await.expect("a commit");
+    assert_eq!(home.outbox.unfinished_replays().await.expect("a read"), [replay.id]);
+    let ended = home.outbox.run_replay(replay.id, |_| {}).await.expect("run").expect("a replay");
+    assert_eq!((ended.replayed, ended.ended, ended.cancelled), (1, true, false));
+}
+
+#[tokio::test]
 async fn one_poisoned_delivery_in_a_hundred_is_quarantined_and_all_others_are_delivered() {
     let home = Home::new();
     for number in 0..10_u8 {

@@ -38,6 +38,8 @@ pub enum Command {
         /// Under new idempotency keys.
         as_new: bool,
     },
+    /// Ends every replay of many that is under way.
+    CancelReplays,
     /// Every destination and its queue.
     ListDestinations,
     /// Sends nothing more to a destination.

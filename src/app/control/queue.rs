@@ -126,7 +126,7 @@ impl Control {
         };
         let ended = self.outbox.run_replay(begun.id, progress).await.map_err(failed)?;
         let replay = ended.ok_or_else(|| "the replay is gone from the store".to_owned())?;
-        say(tell, format!("{} of {} dead deliveries are due now", replay.replayed, replay.looked_at)).await?;
+        say(tell, format!("{}{}", if replay.cancelled { "cancelled: " } else { "" }, moved(&replay))).await?;
         if replay.unreadable > 0 {
             let remark = format!(
                 "{} cannot be read, so nobody can tell their flow; they were left",
@@ -137,6 +137,29 @@ impl Control {
         if replay.replayed > 0 { self.remark_if_not_running(tell).await } else { Ok(()) }
     }
 
+    /// Ends the replays that are under way, in this process or left by an earlier one.
+    pub(super) async fn cancel_replays(&self, tell: &mpsc::Sender<Told>) -> Result<(), String> {
+        let failed = |error: crate::outbox::Error| error.to_string();
+        let mut cancelled = 0;
+        for id in self.outbox.unfinished_replays().await.map_err(failed)? {
+            let replay = self.outbox.cancel_replay(id, "cli").await.map_err(failed)?;
+            // One may have come to its end just now.
+            if let Some(replay) = replay.filter(|replay| replay.cancelled) {
+                say(
+                    tell,
+                    format!("cancelled after {} of {}: {}", replay.looked_at, replay.dead, moved(&replay)),
+                )
+                .await?;
+                cancelled += 1;
+            }
+        }
+        if cancelled == 0 {
+            return say(tell, "no replay is under way".to_owned()).await;
+        }
+        let remark = "What is due already is sent; formgate destinations pause ID holds it back.";
+        tell.send(Told::Remark(remark.to_owned())).await.map_err(|_| gone())
+    }
+
     async fn remark_if_not_running(&self, tell: &mpsc::Sender<Told>) -> Result<(), String> {
         if self.running.is_some() {
             return Ok(());
@@ -144,6 +167,10 @@ impl Control {
         let remark = "Formgate is not running; they go out when it does.";
         tell.send(Told::Remark(remark.to_owned())).await.map_err(|_| gone())
     }
+}
+
+fn moved(replay: &Replay) -> String {
+    format!("{} of {} dead deliveries are due now", replay.replayed, replay.looked_at)
 }
 
 fn line_of(view: &DestinationView, configured: Option<&str>, now_ms: i64) -> String {

@@ -49,6 +49,7 @@ pub fn run(command: &mut Command) -> Ran {
 /// A destination that remembers the idempotency keys it was sent.
 pub struct Sink {
     keys: Arc<Mutex<Vec<String>>>,
+    bodies: Arc<Mutex<Vec<Value>>>,
     refuses: Arc<AtomicBool>,
     notices: Arc<Mutex<Vec<String>>>,
     address: SocketAddr,
@@ -60,6 +61,8 @@ impl Sink {
         let (keys, refuses) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
         let (seen, refusing) = (Arc::clone(&keys), Arc::clone(&refuses));
         let notices = Arc::new(Mutex::new(Vec::new()));
+        let bodies = Arc::new(Mutex::new(Vec::new()));
+        let read = Arc::clone(&bodies);
         let told = Arc::clone(&notices);
         let handler = move |request: Request| {
             if request.path() == "/ops" {
@@ -68,6 +71,9 @@ impl Sink {
                 return std::future::ready(Response::empty(StatusCode::OK));
             }
             let key = request.header("webhook-id").unwrap_or_default().to_owned();
+            read.lock()
+                .expect("no panic under the lock")
+                .push(serde_json::from_slice(&request.body).unwrap_or_default());
             seen.lock().expect("no panic under the lock").push(key);
             let status = if refusing.load(Ordering::SeqCst) {
                 StatusCode::UNPROCESSABLE_ENTITY
@@ -90,7 +96,7 @@ impl Sink {
                 server.run(stopped, Duration::from_secs(1)).await;
             });
         });
-        Sink { keys, refuses, notices, address: bound.recv().expect("an address"), _stop: stop }
+        Sink { keys, bodies, refuses, notices, address: bound.recv().expect("an address"), _stop: stop }
     }
 
     /// The alerts that came, once one says this.
@@ -109,6 +115,11 @@ impl Sink {
     /// From now on it answers 422 to everything, or no longer.
     pub fn refuse(&self, refuse: bool) {
         self.refuses.store(refuse, Ordering::SeqCst);
+    }
+
+    /// What came with each delivery so far, as JSON.
+    pub fn bodies(&self) -> Vec<Value> {
+        self.bodies.lock().expect("no panic under the lock").clone()
     }
 
     /// The keys of all deliveries, once there are so many.
