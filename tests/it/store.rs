@@ -1,11 +1,10 @@
-//! The embedded store on real files.
+//! The embedded store on real files; what it has in common with the other kind is in `contract`.
+
+mod contract;
 
 use std::path::Path;
 
-use formgate::store::{
-    Batch, DeliveryState, Error, Expectation, NewDelivery, OpenError, Options, Put, Reopened, RestoreError,
-    Scan, Settlement, Store, Table, Verdict,
-};
+use formgate::store::{Batch, Error, NewDelivery, OpenError, Options, Put, RestoreError, Scan, Store, Table};
 use tempfile::TempDir;
 
 fn open(directory: &Path) -> Store {
@@ -16,166 +15,8 @@ fn delivery(number: u8, due_at_ms: i64) -> NewDelivery {
     NewDelivery { key: [number; 16], submission: [0; 16], destination: "crm".into(), due_at_ms }
 }
 
-fn settled(verdict: Verdict) -> Settlement {
-    Settlement { verdict, history: b"kept".to_vec(), puts: vec![] }
-}
-
 async fn value(store: &Store, key: &[u8]) -> Option<Vec<u8>> {
     store.get(Table::Setting, key).await.expect("a read").map(|record| record.value)
-}
-
-#[tokio::test]
-async fn a_batch_is_applied_as_a_whole_or_not_at_all() {
-    let folder = TempDir::new().expect("a folder");
-    let store = open(folder.path());
-    store.commit(Batch::at(0).put(Put::new(Table::Setting, "a", "1"))).await.expect("a commit");
-
-    let refused = Batch::at(0)
-        .require(Table::Setting, "b", Expectation::Absent)
-        .require(Table::Setting, "a", Expectation::Absent)
-        .put(Put::new(Table::Setting, "b", "2"))
-        .delete(Table::Setting, "a")
-        .deliver(delivery(1, 0));
-    match store.commit(refused).await {
-        Err(Error::Conflict { index: 1, existing: Some(record) }) => assert_eq!(record.value, b"1"),
-        other => panic!("{other:?}"),
-    }
-    assert_eq!(value(&store, b"a").await.as_deref(), Some(&b"1"[..]));
-    assert_eq!(value(&store, b"b").await, None);
-    assert_eq!(store.delivery([1; 16]).await.expect("a read"), None);
-}
-
-#[tokio::test]
-async fn one_conflict_in_a_group_fails_no_other_operation() {
-    let folder = TempDir::new().expect("a folder");
-    let store = open(folder.path());
-    let mut commits = tokio::task::JoinSet::new();
-    for number in 0..200u32 {
-        let store = store.clone();
-        // Every key is wanted by two, and exactly one of them may have it.
-        let key = (number / 2).to_be_bytes();
-        let batch = Batch::at(0).require(Table::Setting, key, Expectation::Absent).put(Put::new(
-            Table::Setting,
-            key,
-            number.to_be_bytes(),
-        ));
-        commits.spawn(async move { store.commit(batch).await });
-    }
-    let results = commits.join_all().await;
-    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 100);
-    assert!(results.iter().all(|result| matches!(result, Ok(()) | Err(Error::Conflict { index: 0, .. }))));
-}
-
-#[tokio::test]
-async fn a_record_that_was_deleted_and_made_again_does_not_look_unchanged() {
-    let folder = TempDir::new().expect("a folder");
-    let store = open(folder.path());
-    let put = || Put::new(Table::Setting, "a", "same");
-    store.commit(Batch::at(0).put(put())).await.expect("a commit");
-    let seen = store.get(Table::Setting, b"a").await.expect("a read").expect("a record").version;
-    store
-        .commit(Batch::at(0).require(Table::Setting, "a", Expectation::Version(seen)))
-        .await
-        .expect("unchanged");
-    store.commit(Batch::at(0).delete(Table::Setting, "a")).await.expect("a commit");
-    store.commit(Batch::at(0).put(put())).await.expect("a commit");
-
-    let changed = store.commit(Batch::at(0).require(Table::Setting, "a", Expectation::Version(seen))).await;
-    assert!(matches!(changed, Err(Error::Conflict { .. })));
-}
-
-#[tokio::test]
-async fn a_record_whose_time_is_over_counts_as_absent_and_is_purged() {
-    let folder = TempDir::new().expect("a folder");
-    let store = open(folder.path());
-    store.commit(Batch::at(0).put(Put::new(Table::Reply, "a", "1").until(100))).await.expect("a commit");
-    let absent = |now_ms| Batch::at(now_ms).require(Table::Reply, "a", Expectation::Absent);
-    assert!(store.commit(absent(99)).await.is_err());
-    assert!(store.commit(absent(100)).await.is_ok());
-    assert_eq!(store.purge_expired(99, 10).await.expect("a purge"), 0);
-    assert_eq!(store.purge_expired(100, 10).await.expect("a purge"), 1);
-    assert_eq!(store.get(Table::Reply, b"a").await.expect("a read"), None);
-}
-
-#[tokio::test]
-async fn a_scan_reads_a_prefix_in_order_page_by_page_in_both_directions() {
-    let folder = TempDir::new().expect("a folder");
-    let store = open(folder.path());
-    let keys: [&[u8]; 6] = [b"a", b"b", b"b1", b"b2", b"b\xff", b"c"];
-    let batch = keys.iter().fold(Batch::at(0), |batch, key| batch.put(Put::new(Table::Setting, *key, "")));
-    store.commit(batch).await.expect("a commit");
-
-    for descending in [false, true] {
-        let (mut read, mut after) = (vec![], None);
-        loop {
-            let scan = Scan { prefix: b"b".to_vec(), after, descending, limit: 2 };
-            let page = store.scan(Table::Setting, scan).await.expect("a read");
-            let Some((last, _)) = page.last() else { break };
-            after = Some(last.clone());
-            read.extend(page.into_iter().map(|(key, _)| key));
-        }
-        if descending {
-            read.reverse();
-        }
-        assert_eq!(read, [&b"b"[..], b"b1", b"b2", b"b\xff"]);
-    }
-}
-
-#[tokio::test]
-async fn a_delivery_whose_lease_expired_is_claimed_again_and_the_old_lease_changes_nothing() {
-    let folder = TempDir::new().expect("a folder");
-    let store = open(folder.path());
-    store.commit(Batch::at(0).deliver(delivery(1, 10))).await.expect("a commit");
-    assert!(store.claim("crm", 9, 60, 8).await.expect("a claim").is_empty());
-    assert!(store.claim("other", 10, 60, 8).await.expect("a claim").is_empty());
-
-    let old = store.claim("crm", 10, 60, 8).await.expect("a claim").remove(0);
-    assert_eq!((old.attempt, old.lease, old.unsettled, old.due_at_ms), (1, 1, 1, 70));
-    assert!(store.claim("crm", 69, 60, 8).await.expect("a claim").is_empty(), "the lease is valid");
-    let new = store.claim("crm", 70, 60, 8).await.expect("a claim").remove(0);
-    assert_eq!((new.attempt, new.lease, new.unsettled), (2, 2, 2));
-
-    let before = store.delivery([1; 16]).await.expect("a read");
-    let stale = store.settle([1; 16], old.lease, settled(Verdict::Delivered { at_ms: 80 })).await;
-    assert!(matches!(stale, Err(Error::StaleLease)));
-    assert!(matches!(store.renew([1; 16], old.lease, 999).await, Err(Error::StaleLease)));
-    assert_eq!(store.delivery([1; 16]).await.expect("a read"), before);
-
-    store.renew([1; 16], new.lease, 200).await.expect("the valid lease");
-    let retry = settled(Verdict::Retry { due_at_ms: 500 });
-    store.settle([1; 16], new.lease, retry.clone()).await.expect("the valid lease");
-    assert!(matches!(store.settle([1; 16], new.lease, retry).await, Err(Error::StaleLease)), "settled once");
-    let after = store.delivery([1; 16]).await.expect("a read").expect("a delivery");
-    assert_eq!((after.state, after.due_at_ms, after.unsettled), (DeliveryState::Due, 500, 0));
-    assert_eq!(after.history, b"kept");
-}
-
-#[tokio::test]
-async fn the_oldest_due_is_claimed_first_and_a_dead_one_only_after_it_was_reopened() {
-    let folder = TempDir::new().expect("a folder");
-    let store = open(folder.path());
-    let batch = [(1, 30), (2, 10), (3, 20)]
-        .into_iter()
-        .fold(Batch::at(0), |batch, (n, due)| batch.deliver(delivery(n, due)));
-    store.commit(batch).await.expect("a commit");
-    let claimed = store.claim("crm", 100, 60, 2).await.expect("a claim");
-    assert_eq!(claimed.iter().map(|delivery| delivery.key).collect::<Vec<_>>(), [[2; 16], [3; 16]]);
-    store.settle([2; 16], 1, settled(Verdict::Dead { at_ms: 101 })).await.expect("a lease");
-
-    let depth = store.depths().await.expect("a read").remove(0);
-    assert_eq!((depth.due, depth.in_flight, depth.dead, depth.delivered), (1, 1, 1, 0));
-    assert_eq!(depth.oldest_due_at_ms, Some(30));
-
-    assert_eq!(store.reopen([9; 16], 200, vec![]).await.expect("a reopen"), Reopened::Unknown);
-    let leased = Reopened::NotDead(DeliveryState::Leased);
-    assert_eq!(store.reopen([3; 16], 200, vec![]).await.expect("a reopen"), leased);
-    assert_eq!(store.reopen([2; 16], 200, vec![]).await.expect("a reopen"), Reopened::Due);
-    let again = store.delivery([2; 16]).await.expect("a read").expect("a delivery");
-    assert_eq!(
-        (again.state, again.attempt, again.lease),
-        (DeliveryState::Due, 0, 2),
-        "a new budget, and what was found out before is stale"
-    );
 }
 
 #[tokio::test]

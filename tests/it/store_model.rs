@@ -1,18 +1,21 @@
-//! The life of deliveries against a small model in memory: whatever is done in whatever order, with crashes, clocks that
-//! jump, stale leases, replays and pauses, the store and the model agree.
+//! The life of submissions and their deliveries against a small model in memory: whatever is done in whatever order, with
+//! crashes, clocks that jump, stale leases, replays, erasures and pauses, the store and the model agree. Both kinds of store
+//! do the same steps.
 
+pub mod backend;
 mod model;
 
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use formgate::store::{
-    Batch, Claim, Delivery, DeliveryFilter, DeliveryState, Error, Lane, NewDelivery, Options, Pace, Put,
-    Reopen, Settlement, Store, Table, Verdict,
+    Batch, Claim, Delivery, DeliveryFilter, DeliveryState, Erased, Erasure, Error, Expectation, Lane,
+    NewDelivery, Put, Reopen, Settled, Settlement, Store, Table, Verdict, trace,
 };
 use proptest::prelude::*;
-use tempfile::TempDir;
+use proptest::test_runner::TestRunner;
 
-use crate::cluster::fixture::{self, Node, Redis};
+use backend::{Backend, Kind};
 use model::Model;
 
 const LEASE_MS: i64 = 60;
@@ -45,6 +48,12 @@ enum Step {
     ReplayMany {
         nths: Vec<u8>,
         as_new: bool,
+    },
+    Erase {
+        nth: u8,
+        /// Only if it was settled so long ago.
+        settled_ms_ago: Option<i64>,
+        forget_in_ms: i64,
     },
     Pause {
         destination: u8,
@@ -79,6 +88,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => nth().prop_map(|nth| Step::Reopen { nth }),
         2 => (prop::collection::vec(nth(), 1..4), any::<bool>())
             .prop_map(|(nths, as_new)| Step::ReplayMany { nths, as_new }),
+        2 => (nth(), prop::option::of(0i64..50), 0i64..200).prop_map(|(nth, settled_ms_ago, forget_in_ms)| {
+            Step::Erase { nth, settled_ms_ago, forget_in_ms }
+        }),
         2 => (0u8..2, any::<bool>()).prop_map(|(destination, paused)| Step::Pause { destination, paused }),
         // Mostly time goes on; sometimes the clock is set, by much more than any lease.
         5 => prop_oneof![6 => 1i64..100, 1 => -100_000i64..100_000].prop_map(|by_ms| Step::Jump { by_ms }),
@@ -101,123 +113,37 @@ fn was_valid(result: &Result<(), Error>) -> bool {
     }
 }
 
-/// The other kind of store: a node with its journal, and Redis.
-struct Shared {
-    redis: Redis,
-    node: Option<Node>,
-}
-
-impl Shared {
-    async fn start() -> Self {
-        let mut shared = Self { redis: Redis::start().await, node: None };
-        shared.begin(TempDir::new().expect("a folder")).await;
-        shared
-    }
-
-    async fn begin(&mut self, folder: TempDir) {
-        // What a comparison finds out, and when, no model can tell.
-        let pace = Pace { reconcile_every: Duration::from_secs(3_600), ..fixture::pace() };
-        self.node = Some(Node::at(folder, fixture::options(&self.redis, "{model}"), pace).await);
-        self.told().await;
-    }
-
-    fn node(&self) -> &Node {
-        self.node.as_ref().expect("a node")
-    }
-
-    async fn told(&self) {
-        self.node().told().await;
-        // For so long nodes may hold claims back that have to tell what has ended.
-        tokio::time::sleep(fixture::pace().look_every * 3).await;
-    }
-
-    async fn again(&mut self, crash: bool) {
-        let node = self.node.take().expect("a node");
-        let folder = if crash { node.crash() } else { node.leave().await };
-        self.begin(folder).await;
-    }
-
-    async fn redis_dies(&mut self, empty: bool) {
-        if empty {
-            self.redis.wipe();
-        } else {
-            self.redis.kill();
-        }
-        self.node().alone().await;
-        self.redis.restart().await;
-        self.told().await;
-    }
-}
-
-/// A store and its folder.
-struct Subject {
-    folder: TempDir,
-    store: Store,
-}
-
-impl Subject {
-    fn at(folder: TempDir) -> Self {
-        let store = Store::open_embedded(&Options::new(folder.path())).expect("the store opens");
-        Self { folder, store }
-    }
-
-    async fn close_and_open(self) -> Self {
-        self.store.close().await.expect("a clean close");
-        Self::at(self.folder)
-    }
-
-    /// What the next process finds after this one died on the spot: the files as they are, and no goodbye.
-    fn crash(self) -> Self {
-        let folder = TempDir::new().expect("a folder");
-        for file in ["store.sqlite3", "store.sqlite3-wal"] {
-            std::fs::copy(self.folder.path().join(file), folder.path().join(file)).expect("a copy");
-        }
-        Self::at(folder)
-    }
-}
-
-async fn walk(steps: Vec<Step>) {
-    let mut subject = Subject::at(TempDir::new().expect("a folder"));
-    let mut model = Model::default();
+async fn walk(kind: Kind, steps: Vec<Step>) {
+    let mut backend = Backend::start(kind).await;
+    let mut model = Model::of(kind);
     let mut now_ms = 0_i64;
     for step in steps {
         match step {
             Step::CloseAndOpen => {
-                subject = subject.close_and_open().await;
+                backend.close_and_open().await;
                 model.begin_anew();
             }
             Step::Crash => {
-                subject = subject.crash();
+                backend.crash().await;
                 model.begin_anew();
             }
-            Step::RedisDies { .. } => {}
-            step => do_one(&subject.store, &mut model, &mut now_ms, step).await,
-        }
-        compare(&subject.store, &model).await;
-    }
-}
-
-async fn walk_of_a_node(steps: Vec<Step>) {
-    let mut shared = Shared::start().await;
-    let mut model = Model::of_nodes();
-    let mut now_ms = 0_i64;
-    for step in steps {
-        match step {
-            // A lease outlives the process that has it: others see it end.
-            Step::CloseAndOpen => shared.again(false).await,
-            Step::Crash => shared.again(true).await,
             Step::RedisDies { empty } => {
-                shared.redis_dies(empty).await;
+                backend.redis_dies(empty).await;
                 if empty {
                     model.lose_what_is_shared();
                 }
             }
-            step => do_one(&shared.node().store, &mut model, &mut now_ms, step).await,
+            step => do_one(backend.store(), &mut model, &mut now_ms, step).await,
         }
         // The end of a lease of the Redis before is offered, and seen when it was taken.
-        shared.node().told().await;
-        compare(&shared.node().store, &model).await;
+        backend.told().await;
+        compare(backend.store(), &model, now_ms).await;
     }
+}
+
+/// A record about a submission that is not the submission.
+fn reply_of(submission: [u8; 16]) -> [u8; 32] {
+    [submission; 2].concat().try_into().expect("32 bytes")
 }
 
 async fn do_one(store: &Store, model: &mut Model, now_ms: &mut i64, step: Step) {
@@ -228,8 +154,19 @@ async fn do_one(store: &Store, model: &mut Model, now_ms: &mut i64, step: Step) 
             let due_at_ms = now_ms + due_in_ms;
             let (key, destination) = ([key; 16], name(destination));
             let new = NewDelivery { key, submission: key, destination, due_at_ms };
-            model.begin(&new);
-            store.commit(Batch::at(now_ms).deliver(new)).await.expect("a commit");
+            let reply = reply_of(key);
+            let batch = Batch::at(now_ms)
+                .require(Table::Submission, key, Expectation::Absent)
+                .put(Put::new(Table::Submission, key, "sealed"))
+                .put(Put::new(Table::Reply, reply, "kept"))
+                .put(trace(key, Table::Reply, &reply))
+                .deliver(new.clone());
+            let accepted = match store.commit(batch).await {
+                Ok(()) => true,
+                Err(Error::Conflict { index: 0, .. }) => false,
+                Err(other) => panic!("{other:?}"),
+            };
+            assert_eq!(accepted, model.begin(&new, now_ms));
         }
         Step::Claim { destination, shares, limits } => {
             let claim = Claim { destination: name(destination), now_ms, lease_ms: LEASE_MS, shares, limits };
@@ -276,6 +213,18 @@ async fn do_one(store: &Store, model: &mut Model, now_ms: &mut i64, step: Step) 
                 model.reopen(reopen);
             }
         }
+        Step::Erase { nth, settled_ms_ago, forget_in_ms } => {
+            let submission = model.submission_of(nth);
+            let settled = settled_ms_ago
+                .map(|ms| Settled { delivered_by_ms: now_ms - ms, dead_by_ms: now_ms - ms / 2 });
+            let forget_at_ms = now_ms + forget_in_ms;
+            let erasure = Erasure { submission, settled, forget_at_ms, deletes: vec![], puts: vec![] };
+            let mut erased = store.erase(erasure.clone()).await.expect("an erasure");
+            if let Erased::Done { deliveries } = &mut erased {
+                deliveries.sort_by(|one, other| one.0.cmp(&other.0));
+            }
+            assert_eq!(erased, model.erase(&erasure));
+        }
         Step::Pause { destination, paused } => {
             let key = name(destination);
             let batch = Batch::at(now_ms);
@@ -296,8 +245,16 @@ async fn do_one(store: &Store, model: &mut Model, now_ms: &mut i64, step: Step) 
     }
 }
 
-/// Everything that can be seen of the deliveries.
-async fn compare(store: &Store, model: &Model) {
+/// Everything that can be seen of the submissions and their deliveries.
+async fn compare(store: &Store, model: &Model, now_ms: i64) {
+    for submission in (0..8).map(|byte| [byte; 16]) {
+        let kept = store.get(Table::Submission, &submission).await.expect("a read");
+        let kept = kept.filter(|record| record.expires_at_ms.is_none_or(|until_ms| until_ms > now_ms));
+        let kept = kept.map(|record| !record.value.is_empty());
+        assert_eq!(kept, model.has(submission, now_ms), "whether there is one, or was");
+        let reply = store.get(Table::Reply, &reply_of(submission)).await.expect("a read");
+        assert_eq!(reply.is_some(), kept == Some(true), "what belongs to it goes with it");
+    }
     let expected = model.all();
     let stored = store.deliveries(DeliveryFilter::default(), None, 100).await.expect("a read");
     assert_eq!(stored, expected);
@@ -317,36 +274,37 @@ async fn compare(store: &Store, model: &Model) {
     }
 }
 
-proptest! {
-    // Each case is a walk over a real file: 256 of them, or as many as PROPTEST_CASES says (2000 before a release).
-    #![proptest_config(ProptestConfig::default())]
-
-    #[test]
-    fn the_store_and_a_model_of_deliveries_agree(steps in prop::collection::vec(step(), 1..60)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(walk(steps));
-    }
-}
-
-/// Cases of the walk of a node: each starts servers and loses them, so there are few, unless PROPTEST_CASES says more.
-const CASES_OF_NODES: u32 = 12;
-
-#[test]
-fn a_node_of_several_and_the_model_agree_also_when_redis_dies_or_loses_everything() {
+/// Walks of so many steps at most, until there were so many or the time is over. PROPTEST_CASES asks for as many as it says.
+fn agree(kind: Kind, cases: u32, most_steps: usize, time: Duration) {
     let usual = ProptestConfig::default();
-    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { usual.cases / 16 } else { CASES_OF_NODES };
-    println!("{cases} cases");
-    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
-        cases,
-        // A case takes seconds.
-        max_shrink_iters: 64,
+    let asked = std::env::var_os("PROPTEST_CASES").map(|_| usual.cases);
+    let (began, walked) = (Instant::now(), AtomicU32::new(0));
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases: asked.unwrap_or(cases),
+        max_shrink_iters: if kind == Kind::Embedded { 4_096 } else { 64 },
         failure_persistence: None,
         ..usual
     });
-    let walked = runner.run(&prop::collection::vec(step(), 1..40), |steps| {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        runtime.expect("a runtime").block_on(walk_of_a_node(steps));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let agreed = runner.run(&prop::collection::vec(step(), 1..most_steps), |steps| {
+        if asked.is_some() || began.elapsed() < time {
+            walked.fetch_add(1, Ordering::Relaxed);
+            runtime.block_on(walk(kind, steps));
+        }
         Ok(())
     });
-    walked.unwrap_or_else(|error| panic!("{error}"));
+    println!("{} walks", walked.load(Ordering::Relaxed));
+    agreed.unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[test]
+fn the_store_and_a_model_of_deliveries_agree() {
+    agree(Kind::Embedded, 500, 60, Duration::from_secs(600));
+}
+
+#[test]
+fn a_node_of_several_and_the_model_agree_also_when_redis_dies_or_loses_everything() {
+    // Each walk starts servers and loses them.
+    agree(Kind::Shared, 500, 40, Duration::from_secs(20));
 }

@@ -1,19 +1,24 @@
 //! The state machine of deliveries (reliability notes 2.4) as a pure model: what every store must do, and nothing of how.
 //!
 //! `due(t) → leased(n, until) → delivered | due(t') | dead | superseded`, `dead → due` by a replay under the same key or a new one, and a
-//! pause under which nothing is claimed. Every transition out of a lease names its number; a stale one changes nothing.
+//! pause under which nothing is claimed. An erasure takes a submission with all its deliveries, whatever their state; for a while it
+//! stays known that there was one. Every transition out of a lease names its number; a stale one changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use formgate::store::{
-    Claim, Delivery, DeliveryState, Lane, NewDelivery, Reopen, Reopened, Settlement, Verdict,
+    Claim, Delivery, DeliveryState, Erased, Erasure, Lane, NewDelivery, Reopen, Reopened, Settlement, Verdict,
 };
+
+use super::backend::Kind;
 
 /// The deliveries by key, each with the order in which it was begun.
 #[derive(Default)]
 pub struct Model {
     deliveries: BTreeMap<[u8; 16], (usize, Delivery)>,
     begun: usize,
+    /// Those that are there, and until when it is known of those that were.
+    submissions: BTreeMap<[u8; 16], Option<i64>>,
     paused: BTreeSet<String>,
     /// Whether nodes share the store: then of two that are due at once the one with the lower key goes first.
     shared: bool,
@@ -26,8 +31,8 @@ pub fn is_open(delivery: &Delivery) -> bool {
 }
 
 impl Model {
-    pub fn of_nodes() -> Self {
-        Self { shared: true, ..Self::default() }
+    pub fn of(kind: Kind) -> Self {
+        Self { shared: kind == Kind::Shared, ..Self::default() }
     }
 
     /// A node writes down what it has begun or ended; a claim it does not.
@@ -39,12 +44,26 @@ impl Model {
 
     /// What is common to all is lost, and told again from the journal.
     pub fn lose_what_is_shared(&mut self) {
+        if !self.shared {
+            return;
+        }
         for (key, (_, delivery)) in &mut self.deliveries {
             delivery.clone_from(&self.journaled[key]);
         }
     }
 
-    pub fn begin(&mut self, new: &NewDelivery) {
+    /// Whether there is a submission; `Some(false)` if there was one.
+    pub fn has(&self, submission: [u8; 16], now_ms: i64) -> Option<bool> {
+        let forget_at_ms = *self.submissions.get(&submission)?;
+        forget_at_ms.is_none_or(|at_ms| at_ms > now_ms).then_some(forget_at_ms.is_none())
+    }
+
+    /// Whether it was accepted.
+    pub fn begin(&mut self, new: &NewDelivery, now_ms: i64) -> bool {
+        if self.has(new.submission, now_ms).is_some() {
+            return false;
+        }
+        self.submissions.insert(new.submission, None);
         let order = self.begun;
         self.begun += 1;
         self.deliveries.entry(new.key).or_insert_with(|| {
@@ -65,6 +84,39 @@ impl Model {
         if !self.journaled.contains_key(&new.key) {
             self.journal(new.key);
         }
+        true
+    }
+
+    pub fn erase(&mut self, erasure: &Erasure) -> Erased {
+        let theirs: Vec<&Delivery> = self
+            .deliveries
+            .values()
+            .map(|(_, delivery)| delivery)
+            .filter(|delivery| delivery.submission == erasure.submission)
+            .collect();
+        let in_time = |delivery: &&Delivery| match (erasure.settled, delivery.state) {
+            (None, _) => true,
+            (Some(settled), DeliveryState::Delivered | DeliveryState::Superseded) => {
+                delivery.due_at_ms <= settled.delivered_by_ms
+            }
+            (Some(settled), DeliveryState::Dead) => delivery.due_at_ms <= settled.dead_by_ms,
+            (Some(_), _) => false,
+        };
+        if !theirs.iter().all(in_time) {
+            return Erased::NotSettled;
+        }
+        let mut deliveries: Vec<_> =
+            theirs.iter().map(|delivery| (delivery.destination.clone(), delivery.state)).collect();
+        deliveries.sort_by(|one, other| one.0.cmp(&other.0));
+        let keys: Vec<[u8; 16]> = theirs.iter().map(|delivery| delivery.key).collect();
+        for key in keys {
+            self.deliveries.remove(&key);
+            self.journaled.remove(&key);
+        }
+        if let Some(forget_at_ms) = self.submissions.get_mut(&erasure.submission) {
+            *forget_at_ms = Some(erasure.forget_at_ms);
+        }
+        Erased::Done { deliveries }
     }
 
     pub fn claim(&mut self, claim: &Claim) -> Vec<Delivery> {
@@ -174,8 +226,12 @@ impl Model {
         }
     }
 
-    /// The process that had the store is gone, and with it everybody who had a lease.
+    /// The process that had the store is gone, and with it everybody who had a lease; of several nodes it was only one, and
+    /// the others see its leases end.
     pub fn begin_anew(&mut self) {
+        if self.shared {
+            return;
+        }
         for (_, delivery) in self.deliveries.values_mut() {
             if delivery.state == DeliveryState::Leased {
                 (delivery.state, delivery.due_at_ms) = (DeliveryState::Due, 0);
@@ -195,6 +251,12 @@ impl Model {
     pub fn nth(&self, number: u8) -> ([u8; 16], u64) {
         let nth = self.deliveries.values().nth(usize::from(number) % self.deliveries.len().max(1));
         nth.map_or(([number; 16], 0), |(_, delivery)| (delivery.key, delivery.lease))
+    }
+
+    /// Whose delivery the nth is; the submission of that number if there is no delivery.
+    pub fn submission_of(&self, number: u8) -> [u8; 16] {
+        let (key, _) = self.nth(number);
+        self.deliveries.get(&key).map_or(key, |(_, delivery)| delivery.submission)
     }
 
     pub fn all(&self) -> Vec<Delivery> {

@@ -4,10 +4,13 @@ local answers = {}
 
 local function offer_record(t, key, value, expires, logged, version)
   local tomb = buried(t, key)
-  if tomb and tomb >= version then return -1 end
+  -- What is left of a submission that was erased is as old as its tombstone, and stays beside it.
+  local is_left = t == 1 and value == ''
+  if tomb and (tomb > version or tomb == version and not is_left) then return -1 end
   local here = call('HGET', p .. 'v:' .. t, key)
   if here and record_version(here) >= version then return 0 end
   put(t, key, value, expires, logged, version, at)
+  if tomb and is_left then bury(t, key, tomb, at) end
   return 1
 end
 

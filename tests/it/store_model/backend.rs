@@ -1,0 +1,131 @@
+//! The two kinds of store behind one face: both are opened, left, and lost in the same words.
+
+use std::time::Duration;
+
+use formgate::store::{Options, Pace, Store};
+use tempfile::TempDir;
+
+use crate::cluster::fixture::{self, Node, Redis};
+
+/// Which kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A file of one process.
+    Embedded,
+    /// A node with its journal, and a Redis of its own.
+    Shared,
+}
+
+/// One that is open.
+pub enum Backend {
+    Embedded(Option<Embedded>),
+    Shared(Box<Shared>),
+}
+
+/// A store and its folder.
+pub struct Embedded {
+    folder: TempDir,
+    store: Store,
+}
+
+/// A node and its Redis.
+pub struct Shared {
+    redis: Redis,
+    node: Option<Node>,
+}
+
+impl Embedded {
+    fn at(folder: TempDir) -> Self {
+        let store = Store::open_embedded(&Options::new(folder.path())).expect("the store opens");
+        Self { folder, store }
+    }
+}
+
+impl Shared {
+    async fn begin(&mut self, folder: TempDir) {
+        // What a comparison finds out, and when, no model can tell.
+        let pace = Pace { reconcile_every: Duration::from_secs(3_600), ..fixture::pace() };
+        self.node = Some(Node::at(folder, fixture::options(&self.redis, "{model}"), pace).await);
+        self.told().await;
+    }
+
+    async fn told(&self) {
+        self.node.as_ref().expect("a node").told().await;
+        // For so long nodes may hold claims back that have to tell what has ended.
+        tokio::time::sleep(fixture::pace().look_every * 3).await;
+    }
+}
+
+impl Backend {
+    pub async fn start(kind: Kind) -> Self {
+        let folder = TempDir::new().expect("a folder");
+        match kind {
+            Kind::Embedded => Self::Embedded(Some(Embedded::at(folder))),
+            Kind::Shared => {
+                let mut shared = Box::new(Shared { redis: Redis::start().await, node: None });
+                shared.begin(folder).await;
+                Self::Shared(shared)
+            }
+        }
+    }
+
+    pub fn store(&self) -> &Store {
+        match self {
+            Self::Embedded(embedded) => &embedded.as_ref().expect("an open store").store,
+            Self::Shared(shared) => &shared.node.as_ref().expect("a node").store,
+        }
+    }
+
+    /// Waits until others know what they have to.
+    pub async fn told(&self) {
+        if let Self::Shared(shared) = self {
+            shared.node.as_ref().expect("a node").told().await;
+        }
+    }
+
+    /// The process ends well, and the next one opens what it left.
+    pub async fn close_and_open(&mut self) {
+        match self {
+            Self::Embedded(embedded) => {
+                let Embedded { folder, store } = embedded.take().expect("an open store");
+                store.close().await.expect("a clean close");
+                *embedded = Some(Embedded::at(folder));
+            }
+            Self::Shared(shared) => {
+                let folder = shared.node.take().expect("a node").leave().await;
+                shared.begin(folder).await;
+            }
+        }
+    }
+
+    /// The process dies on the spot. The next one finds the files as they are, and no goodbye.
+    pub async fn crash(&mut self) {
+        match self {
+            Self::Embedded(embedded) => {
+                let dead = embedded.take().expect("an open store");
+                let folder = TempDir::new().expect("a folder");
+                for file in ["store.sqlite3", "store.sqlite3-wal"] {
+                    std::fs::copy(dead.folder.path().join(file), folder.path().join(file)).expect("a copy");
+                }
+                *embedded = Some(Embedded::at(folder));
+            }
+            Self::Shared(shared) => {
+                let folder = shared.node.take().expect("a node").crash();
+                shared.begin(folder).await;
+            }
+        }
+    }
+
+    /// Redis dies, and another process starts on its data, or on none. Where there is no Redis nothing happens.
+    pub async fn redis_dies(&mut self, empty: bool) {
+        let Self::Shared(shared) = self else { return };
+        if empty {
+            shared.redis.wipe();
+        } else {
+            shared.redis.kill();
+        }
+        shared.node.as_ref().expect("a node").alone().await;
+        shared.redis.restart().await;
+        shared.told().await;
+    }
+}
