@@ -14,7 +14,7 @@ use crate::flow::handler::{Closing, Completed, Handler, Session, Show, Turn};
 use crate::flow::plan::{Content, ENTRY, INIT_VALUES, STATE, VERSION};
 use crate::flow::words::Words;
 use crate::form::Form;
-use crate::outbox::{AcceptError, Denial};
+use crate::outbox::{AcceptError, Accepted, Denial};
 use crate::server::{Response, StatusCode};
 use crate::telemetry::{Action, field};
 
@@ -86,7 +86,7 @@ pub(super) async fn answer(parts: &Parts, flow: &Flow, opened: Opened) -> Answer
                 && let Ok(Some(kept)) = parts.outbox.kept_reply(&envelope).await
             {
                 // This envelope closed a walk before: it keeps its reply, whatever has expired since.
-                return Answer { action, status: StatusCode::OK, body: kept.reply.into() };
+                return closed(action, kept);
             }
             sealed(action, reply, sealer)
         }
@@ -108,7 +108,13 @@ async fn close_walk(
         submission::build(parts, flow, &handler, &completed, &exchange.flow_token, token.as_ref());
     let rule = repeat::answering(flow, token.as_ref());
     if let Err(refusal) = parts.outbox.may_close(rule, &submission).await {
-        return sealed(action, refused(handler.form(), refusal), sealer);
+        let reply = refused(handler.form(), refusal);
+        let reply = sealer.seal(reply.body.to_string().as_bytes()).into_bytes();
+        // It is kept like the reply of a submission: the person may answer by the time that this is sent again.
+        return match parts.outbox.refuse(envelope, reply).await {
+            Ok(kept) => closed(action, kept),
+            Err(_) => Answer { action, status: StatusCode::SERVICE_UNAVAILABLE, body: Bytes::new() },
+        };
     }
     let reply = sealer.seal(body.to_string().as_bytes()).into_bytes();
     let (outbox, destinations, envelope) = (parts.outbox.clone(), flow.destinations.clone(), *envelope);
@@ -121,10 +127,10 @@ async fn close_walk(
         Ok(Ok(accepted)) => {
             if accepted.repeated {
                 parts.metrics.submission_repeat();
-            } else {
+            } else if !accepted.refused {
                 flow.metrics.submission();
             }
-            Answer { action, status: StatusCode::OK, body: accepted.reply.into() }
+            closed(action, accepted)
         }
         failed => {
             // The reply may be stored by now, so nothing else may be sealed for this envelope: the status speaks.
@@ -142,6 +148,12 @@ async fn close_walk(
             Answer { action, status: StatusCode::SERVICE_UNAVAILABLE, body: Bytes::new() }
         }
     }
+}
+
+/// What is kept for an envelope that closed a walk, or was refused to.
+fn closed(action: Action, kept: Accepted) -> Answer {
+    let status = if kept.refused { status(427) } else { StatusCode::OK };
+    Answer { action, status, body: kept.reply.into() }
 }
 
 fn sealed(action: Action, reply: Reply, sealer: ReplySealer) -> Answer {

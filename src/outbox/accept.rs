@@ -51,7 +51,7 @@ impl Outbox {
             if fault::is_on("outbox.no_deadline") { ACCEPT_DEADLINE * 20 } else { ACCEPT_DEADLINE };
         let accepted =
             tokio::time::timeout(patience, accepting).await.unwrap_or(Err(AcceptError::Unavailable))?;
-        if !accepted.repeated {
+        if !accepted.repeated && !accepted.refused {
             self.wake.send_replace(());
         }
         Ok(accepted)
@@ -98,7 +98,8 @@ impl Outbox {
             let (index, existing) = match self.commit_first(batch).await {
                 Ok(()) => {
                     fault::point("outbox.stored");
-                    return Ok(Accepted { submission: id, reply: kept.reply, repeated: false });
+                    let reply = kept.reply;
+                    return Ok(Accepted { submission: id, reply, repeated: false, refused: false });
                 }
                 Err(store::Error::Conflict { index, existing }) => (index, existing),
                 Err(error) => return Err(refusal(error)),
@@ -134,7 +135,12 @@ impl Outbox {
         let again = Batch::at(now_ms).require(Table::Reply, *envelope, Expectation::Absent);
         let again = kept.puts(envelope, now_ms).into_iter().fold(again, Batch::put);
         match self.store.commit(again).await {
-            Ok(()) => Ok(Accepted { submission: kept.submission, reply: kept.reply, repeated: true }),
+            Ok(()) => Ok(Accepted {
+                submission: kept.submission,
+                reply: kept.reply,
+                repeated: true,
+                refused: false,
+            }),
             Err(store::Error::Conflict { existing: Some(record), .. }) => {
                 self.repeat(&record.value).await?.ok_or(AcceptError::Unavailable)
             }

@@ -13,7 +13,7 @@ pub struct SubmissionId(Uuid);
 impl SubmissionId {
     /// The submission with this UUID.
     #[must_use]
-    pub fn new(uuid: Uuid) -> Self {
+    pub const fn new(uuid: Uuid) -> Self {
         Self(uuid)
     }
 

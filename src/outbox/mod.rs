@@ -113,6 +113,8 @@ pub struct Accepted {
     pub reply: Vec<u8>,
     /// Whether it was stored before.
     pub repeated: bool,
+    /// Whether the reply is the refusal that this envelope was given: then nothing is stored.
+    pub refused: bool,
 }
 
 impl std::fmt::Debug for Accepted {
@@ -121,6 +123,7 @@ impl std::fmt::Debug for Accepted {
             .debug_struct("Accepted")
             .field("submission", &self.submission)
             .field("repeated", &self.repeated)
+            .field("refused", &self.refused)
             .finish_non_exhaustive()
     }
 }
@@ -147,7 +150,7 @@ impl std::fmt::Debug for Outbox {
     }
 }
 
-/// A closing reply and the submission it closed, as kept under the envelope's hash.
+/// A closing reply and the submission it closed, as kept under the envelope's hash; a refusal closed none, which is written nil.
 #[derive(Serialize, Deserialize)]
 struct KeptReply {
     submission: SubmissionId,
@@ -155,6 +158,8 @@ struct KeptReply {
 }
 
 impl KeptReply {
+    const NONE: SubmissionId = SubmissionId::new(uuid::Uuid::nil());
+
     /// The reply, and the trace by which it is erased with its submission.
     fn puts(&self, envelope: &[u8; 32], now_ms: i64) -> [Put; 2] {
         let value = postcard::to_stdvec(self).expect("an id and bytes always serialise");
@@ -178,7 +183,8 @@ impl Outbox {
         self
     }
 
-    /// The closing reply this envelope was given in the last 24 h, if any: to be looked up before its key is opened.
+    /// The closing reply this envelope was given in the last 24 h, or the refusal of one, if any: to be looked up before its
+    /// key is opened.
     pub async fn kept_reply(&self, envelope: &[u8; 32]) -> Result<Option<Accepted>, AcceptError> {
         let reading = tokio::time::timeout(ACCEPT_DEADLINE, self.store.get(Table::Reply, envelope));
         let record = reading.await.map_err(|_elapsed| AcceptError::Unavailable)?.map_err(refusal)?;
@@ -193,9 +199,12 @@ impl Outbox {
     /// A kept reply, which is an acknowledgement once more: it is given only of what is on this node's own disk.
     async fn repeat(&self, value: &[u8]) -> Result<Option<Accepted>, AcceptError> {
         let Ok(KeptReply { submission, reply }) = postcard::from_bytes(value) else { return Ok(None) };
+        if submission == KeptReply::NONE {
+            return Ok(Some(Accepted { submission, reply, repeated: false, refused: true }));
+        }
         let adopting = tokio::time::timeout(ACCEPT_DEADLINE, self.store.adopt(submission.to_bytes()));
         adopting.await.map_err(|_elapsed| AcceptError::Unavailable)?.map_err(refusal)?;
-        Ok(Some(Accepted { submission, reply, repeated: true }))
+        Ok(Some(Accepted { submission, reply, repeated: true, refused: false }))
     }
 
     fn seal_submission(&self, submission: &Submission) -> Result<Vec<u8>, AcceptError> {

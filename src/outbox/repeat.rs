@@ -12,7 +12,7 @@ use super::accept::walk_until_ms;
 use super::ids::SubmissionId;
 use super::person::{By, Person};
 use super::submission::{Contact, Submission};
-use super::{AcceptError, Error, Outbox, refusal};
+use super::{ACCEPT_DEADLINE, AcceptError, Accepted, Error, KeptReply, Outbox, REPLY_KEPT_MS, refusal};
 use crate::audit;
 use crate::store::{self, Batch, Expectation, Put, Record, Scan, Table};
 
@@ -83,6 +83,29 @@ impl Outbox {
         let looking =
             self.refused(answering, &submission.flow_id, &submission.flow_token, &people, Some(submission));
         tokio::time::timeout(CLOSING_PATIENCE, looking).await.unwrap_or(Ok(())).map_err(|refused| refused.0)
+    }
+
+    /// Keeps the refusal of a closing envelope for as long as a closing reply: whoever sends the same envelope again, to any
+    /// node, gets the same bytes, also where the person may answer by then. An envelope that has a reply keeps that one.
+    pub async fn refuse(&self, envelope: &[u8; 32], reply: Vec<u8>) -> Result<Accepted, AcceptError> {
+        let now_ms = self.clock.now_ms();
+        let kept = KeptReply { submission: KeptReply::NONE, reply };
+        let value = postcard::to_stdvec(&kept).expect("an id and bytes always serialise");
+        let put = Put::new(Table::Reply, *envelope, value).until(now_ms.saturating_add(REPLY_KEPT_MS));
+        let batch = Batch::at(now_ms).require(Table::Reply, *envelope, Expectation::Absent).put(put);
+        let committed = tokio::time::timeout(ACCEPT_DEADLINE, self.store.commit(batch)).await;
+        match committed.map_err(|_elapsed| AcceptError::Unavailable)? {
+            Ok(()) => Ok(Accepted {
+                submission: kept.submission,
+                reply: kept.reply,
+                repeated: false,
+                refused: true,
+            }),
+            Err(store::Error::Conflict { existing: Some(record), .. }) => {
+                self.repeat(&record.value).await?.ok_or(AcceptError::Unavailable)
+            }
+            Err(error) => Err(refusal(error)),
+        }
     }
 
     async fn refused(

@@ -26,7 +26,10 @@ async fn an_accepted_submission_is_delivered_to_every_destination_under_its_cons
     let ids = destinations.clone().map(|destination| destination.id.clone());
     let sent = submission(1);
     let accepted = home.outbox.accept(&sent, &ids, &[1; 32], b"reply".to_vec()).await.expect("accepted");
-    assert_eq!(accepted, Accepted { submission: sent.id, reply: b"reply".to_vec(), repeated: false });
+    assert_eq!(
+        accepted,
+        Accepted { submission: sent.id, reply: b"reply".to_vec(), repeated: false, refused: false }
+    );
 
     let working = home.work(&destinations);
     home.settled(sent.id, &[DeliveryState::Delivered, DeliveryState::Delivered]).await;

@@ -113,6 +113,52 @@ async fn who_may_answer_once_is_told_so_when_the_flow_is_opened_and_at_the_lates
 }
 
 #[tokio::test]
+async fn who_was_refused_gets_the_same_bytes_for_the_same_envelope_on_every_node_also_when_they_may_answer_by_then()
+ {
+    let gate = gate(Repeat::Once).await;
+    let ada = Some("+390669821234");
+    let (mut early, mut late) = (gate.player(&token(&gate, ada)), gate.player(&token(&gate, ada)));
+    early.open().await.expect("opened");
+    late.open().await.expect("opened");
+    answer(&mut early, "Ada").await;
+    assert_eq!(end(&mut late, "Grace").await.as_deref(), Some(ANSWERED));
+    let told = late.raw_resend().await.expect("an answer").expect("a request");
+    assert_eq!(told.status, 427);
+    gate.restart();
+    let person = Person::new(By::Phone, "+390669821234").expect("a number");
+    gate.outbox.erase_person(&person, "cli", |_| {}).await.expect("erased");
+    let again = late.raw_resend().await.expect("an answer").expect("a request");
+    assert_eq!((again.status, again.body), (427, told.body), "one envelope has one reply");
+    assert_eq!(gate.submissions().await.len(), 0);
+    // A new envelope is another matter.
+    let last = late.walk().requests().last().cloned().expect("a request");
+    let anew = late.raw_plaintext(last.to_string().as_bytes()).await.expect("an answer");
+    assert_eq!((anew.status, gate.submissions().await.len()), (200, 1));
+}
+
+#[tokio::test]
+async fn a_refusal_is_kept_for_a_day_and_an_envelope_that_was_accepted_keeps_that() {
+    let home = Home::new();
+    let (envelope, other) = ([1; 32], [2; 32]);
+    let told = home.outbox.refuse(&envelope, b"sorry".to_vec()).await.expect("kept");
+    assert!(told.refused && !told.repeated);
+    assert_eq!(home.outbox.refuse(&envelope, b"no".to_vec()).await.expect("kept").reply, b"sorry");
+    let accept = |envelope: [u8; 32]| {
+        let outbox = home.outbox.clone();
+        async move {
+            outbox.accept(&submission(1), &[crm()], &envelope, b"thanks".to_vec()).await.expect("an answer")
+        }
+    };
+    let (first, second) = (accept(envelope).await, accept(other).await);
+    assert_eq!((first.refused, first.reply), (true, b"sorry".to_vec()));
+    assert_eq!((second.refused, second.repeated), (false, false), "nothing of the first one was stored");
+    let kept = home.outbox.refuse(&other, b"sorry".to_vec()).await.expect("an answer");
+    assert_eq!((kept.refused, kept.reply), (false, b"thanks".to_vec()));
+    home.clock.advance(24 * 3_600_000);
+    assert_eq!(home.outbox.kept_reply(&envelope).await.expect("a read"), None);
+}
+
+#[tokio::test]
 async fn a_token_that_was_revoked_opens_nothing_and_ends_nothing() {
     let gate = gate(Repeat::Append).await;
     let (revoked, other) = (token(&gate, None), token(&gate, None));

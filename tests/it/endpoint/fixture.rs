@@ -1,6 +1,6 @@
 //! An endpoint on a socket, with a real key, a real store and a phone.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use formgate::crypto::{
@@ -81,9 +81,16 @@ impl Setup {
             metrics: metrics.flow("contact"),
             test: false,
         }]);
-        let endpoint = Endpoint::new(flows.clone(), sealer.clone(), outbox.clone(), clock, metrics.clone());
+        let begin: Box<dyn Fn() -> Endpoint> = {
+            let (sealer, outbox, metrics) = (sealer.clone(), outbox.clone(), metrics.clone());
+            Box::new(move || {
+                Endpoint::new(flows.clone(), sealer.clone(), outbox.clone(), clock.clone(), metrics.clone())
+            })
+        };
+        let endpoint = Arc::new(Mutex::new(begin()));
+        let serving = Arc::clone(&endpoint);
         let handler = move |request: Request| {
-            let endpoint = endpoint.clone();
+            let endpoint = serving.lock().expect("no panic while held").clone();
             async move {
                 match request.path().strip_prefix("/flows/") {
                     Some(flow) => endpoint.exchange(flow, &request).await,
@@ -104,6 +111,8 @@ impl Setup {
             outbox,
             sealer,
             metrics,
+            begin,
+            endpoint,
             _directory: directory,
             _stop: stop,
         }
@@ -119,6 +128,8 @@ pub struct Gate {
     pub outbox: Outbox,
     pub sealer: Sealer,
     pub metrics: Metrics,
+    begin: Box<dyn Fn() -> Endpoint>,
+    endpoint: Arc<Mutex<Endpoint>>,
     _directory: TempDir,
     _stop: watch::Sender<bool>,
 }
@@ -136,6 +147,11 @@ impl Gate {
         let options = Options { resend_delay: Duration::ZERO, ..options };
         Player::new(document, &self.public_pem, SecretString::from(SECRET), token, transport, options)
             .expect("a player")
+    }
+
+    /// From now on it remembers only what is stored, as after a restart, or as another node.
+    pub fn restart(&self) {
+        *self.endpoint.lock().expect("no panic while held") = (self.begin)();
     }
 
     /// Everything that was stored.
