@@ -219,6 +219,11 @@ impl Ledger {
         self.state().acknowledged.values().cloned().collect()
     }
 
+    /// The submission of each walk that people were told.
+    pub fn told(&self) -> BTreeMap<String, String> {
+        self.state().acknowledged.clone()
+    }
+
     /// Which of these a destination has not got.
     pub fn missing<'a>(
         &self,

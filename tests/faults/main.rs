@@ -14,6 +14,7 @@ mod cluster;
 mod destinations;
 mod disk;
 mod drain;
+mod entrusted;
 mod ledger;
 mod line;
 mod people;

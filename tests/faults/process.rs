@@ -11,8 +11,10 @@ use formgate::crypto::PrivateKey;
 use formgate::flow::compile::{Settings, compile};
 use formgate::form::Form;
 use formgate::store::{self, QueueDepth, Store};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
+use sha2::Sha256;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -96,6 +98,9 @@ master_key = "file:kept/master.key"
 
 [log]
 level = "warn"
+
+[meta]
+verify_token = "fault-verify-token"
 
 [[number]]
 id = "shop"
@@ -340,6 +345,25 @@ async fn get(address: SocketAddr, path: &str) -> std::io::Result<String> {
 /// What the metrics of a process say, if it answers.
 pub async fn metrics_of(admin: SocketAddr) -> Option<String> {
     get(admin, "/metrics").await.ok()
+}
+
+/// Posts a webhook of Meta's as Meta signs it; the status of the answer.
+pub async fn post_webhook(address: SocketAddr, body: &str) -> std::io::Result<u16> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).expect("HMAC takes a key of any length");
+    mac.update(body.as_bytes());
+    let signature: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut stream = TcpStream::connect(address).await?;
+    let head = format!(
+        "POST /webhooks/meta HTTP/1.1\r\nhost: gate\r\nconnection: close\r\ncontent-type: application/json\r\n\
+         x-hub-signature-256: sha256={signature}\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await?;
+    stream.write_all(body.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+    status.ok_or_else(|| std::io::ErrorKind::InvalidData.into())
 }
 
 async fn is_ready(address: SocketAddr) -> bool {

@@ -1,14 +1,16 @@
-//! A line that sends every request up to five times at once, and phones with a key that the endpoint no longer has.
+//! A line that sends every request up to five times at once, phones with a key that the endpoint no longer has, and Meta's own
+//! webhook of each closed walk behind that.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
+use serde_json::json;
 
 use super::ledger::Ledger;
 use super::people::People;
-use super::process::Gate;
+use super::process::{Gate, metrics_of, post_webhook};
 use super::run;
 use super::sink::Sink;
 
@@ -32,10 +34,40 @@ async fn walk(walks: u32, points: &str, dice: &mut SmallRng) -> Arc<Ledger> {
     while Instant::now() < give_up && ledger.count("crm") < ledger.acknowledged().len() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    witness(&gate, &ledger).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
     let stored = gate.stored();
     process.stop();
+    assert_eq!(ledger.count("crm"), ledger.acknowledged().len(), "a confirmation sends nothing");
     assert_eq!(stored, ledger.acknowledged(), "what is stored is what people were told");
     ledger
+}
+
+/// Meta's webhook comes for every closed walk (WhatsApp Flows reference 7.5), twice for every other one. It makes no
+/// submission, and each is confirmed once.
+async fn witness(gate: &Gate, ledger: &Ledger) {
+    let told = ledger.told();
+    for (number, (walk, submission)) in told.iter().enumerate() {
+        let params = json!({"flow_token": walk, "submission_id": submission, "summary": ""});
+        let reply = json!({"name": "flow", "body": "Sent", "response_json": params.to_string()});
+        let message = json!({"from": "15551234567", "id": format!("wamid.{walk}"), "timestamp": "1764000000",
+            "type": "interactive", "interactive": {"type": "nfm_reply", "nfm_reply": reply}});
+        let value = json!({"messaging_product": "whatsapp", "messages": [message],
+            "metadata": {"display_phone_number": "1", "phone_number_id": "2"}});
+        let body = json!({"object": "whatsapp_business_account",
+            "entry": [{"id": "1", "changes": [{"field": "messages", "value": value}]}]});
+        for _ in 0..=number % 2 {
+            let status = post_webhook(gate.listen, &body.to_string()).await.expect("an answer");
+            assert_eq!(status, 200);
+        }
+    }
+    let metrics = metrics_of(gate.admin).await.expect("metrics");
+    let count = |witness: &str| {
+        let wanted = format!("formgate_confirmations_total{{outcome=\"{witness}\"}}");
+        let line = metrics.lines().find(|line| line.contains(&wanted));
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<usize>().ok()).unwrap_or(0)
+    };
+    assert_eq!((count("confirmed"), count("unknown")), (told.len(), 0), "{metrics}");
 }
 
 #[test]

@@ -15,6 +15,7 @@ use super::Pace;
 use super::held::{From, Held, Leased, has_ended, settled};
 use super::link::Link;
 use super::time::SharedTime;
+use crate::fault;
 use crate::store::embedded::{Embedded, Stamp};
 use crate::store::redis::{Error as RedisError, Redis};
 use crate::store::{
@@ -130,6 +131,9 @@ impl Node {
             async move { redis.commit(&shared).await }
         });
         if let Some(version) = asked.await? {
+            if !batch.deliveries.is_empty() {
+                fault::point("cluster.accepted");
+            }
             let stamp = self.confirmed(version);
             return self.surely(|| self.journal.journal_commit(batch.clone(), stamp)).await;
         }

@@ -194,6 +194,9 @@ async fn offer(node: &Node, redis: &Redis, items: Vec<Vec<Kept>>) -> Result<usiz
     if answers.len() != rows.len() || answers.len() != told.len() {
         return Err(Broken::Answers { rows: rows.len(), answers: answers.len() });
     }
+    if told.iter().flatten().any(|kept| matches!(kept, Kept::Delivery { .. })) {
+        fault::point("cluster.offered");
+    }
     let mut noted = Vec::new();
     for (item, answer) in told.into_iter().zip(answers) {
         let answer = if answer == Offered::Buried { Answer::Buried } else { Answer::Known };
