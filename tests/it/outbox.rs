@@ -16,11 +16,25 @@ use formgate::store::{DeliveryFilter, DeliveryState, NewDelivery, Reopened, Tabl
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::store_model::backend::on_both;
 use fixture::{Behaviour, Home, SubmissionExt, crm, submission};
 
-#[tokio::test]
-async fn an_accepted_submission_is_delivered_to_every_destination_under_its_constant_key() {
-    let home = Home::new();
+on_both!(
+    crate::outbox::fixture::Home::on;
+    an_accepted_submission_is_delivered_to_every_destination_under_its_constant_key,
+    the_same_envelope_gets_the_same_reply_and_the_same_submission_no_second_delivery,
+    repeats_at_the_same_moment_make_one_submission,
+    a_failing_destination_is_tried_23_times_in_a_week_with_one_key_and_can_be_replayed,
+    a_refusal_is_final_and_a_wait_asked_for_is_honoured,
+    a_hanging_destination_holds_its_eight_slots_and_delays_no_other,
+    what_has_not_ended_ten_seconds_after_the_shutdown_is_given_back,
+    a_delivery_that_crashes_three_times_is_quarantined_and_its_neighbours_are_delivered,
+    a_submission_that_cannot_be_read_is_quarantined_and_holds_up_nobody,
+    a_shutdown_lets_what_is_under_way_end_and_claims_nothing_more,
+    lists_and_exports_go_page_by_page_through_everything,
+);
+
+async fn an_accepted_submission_is_delivered_to_every_destination_under_its_constant_key(home: Home) {
     let destinations =
         [home.destination("crm", Behaviour::delivers()), home.destination("sheet", Behaviour::delivers())];
     let ids = destinations.clone().map(|destination| destination.id.clone());
@@ -43,9 +57,7 @@ async fn an_accepted_submission_is_delivered_to_every_destination_under_its_cons
     assert!(shown.deliveries.iter().all(|delivery| delivery.attempts.len() == 1));
 }
 
-#[tokio::test]
-async fn the_same_envelope_gets_the_same_reply_and_the_same_submission_no_second_delivery() {
-    let home = Home::new();
+async fn the_same_envelope_gets_the_same_reply_and_the_same_submission_no_second_delivery(home: Home) {
     let sent = submission(1);
     let accept = |envelope: [u8; 32], reply: &'static [u8]| {
         let (outbox, sent) = (home.outbox.clone(), sent.clone());
@@ -70,9 +82,7 @@ async fn the_same_envelope_gets_the_same_reply_and_the_same_submission_no_second
     assert_eq!(home.outbox.kept_reply(&[1; 32]).await.expect("a read"), None, "a day later it is forgotten");
 }
 
-#[tokio::test]
-async fn repeats_at_the_same_moment_make_one_submission() {
-    let home = Home::new();
+async fn repeats_at_the_same_moment_make_one_submission(home: Home) {
     let sent = submission(1);
     let mut accepting = tokio::task::JoinSet::new();
     for envelope in 0..40u8 {
@@ -105,9 +115,7 @@ async fn no_answer_stands_readable_in_the_files() {
     assert!(!debug.contains("Ada") && !debug.contains("canary") && !debug.contains("333"), "{debug}");
 }
 
-#[tokio::test]
-async fn a_failing_destination_is_tried_23_times_in_a_week_with_one_key_and_can_be_replayed() {
-    let home = Home::new();
+async fn a_failing_destination_is_tried_23_times_in_a_week_with_one_key_and_can_be_replayed(home: Home) {
     let destination = home.destination("crm", Behaviour::answers(Outcome::retry("status", Some(500), None)));
     let sent = submission(1);
     home.outbox.accept(&sent, &[crm()], &[1; 32], vec![]).await.expect("accepted");
@@ -143,9 +151,7 @@ async fn a_failing_destination_is_tried_23_times_in_a_week_with_one_key_and_can_
     assert_eq!(home.outbox.replay(key, "cli").await.expect("a replay"), delivered);
 }
 
-#[tokio::test]
-async fn a_refusal_is_final_and_a_wait_asked_for_is_honoured() {
-    let home = Home::new();
+async fn a_refusal_is_final_and_a_wait_asked_for_is_honoured(home: Home) {
     let refusing =
         home.destination("crm", Behaviour::answers(Outcome::refused("status", Some(422), "no such field")));
     let asking =
@@ -167,9 +173,7 @@ async fn a_refusal_is_final_and_a_wait_asked_for_is_honoured() {
     assert_eq!(view("sheet").attempts[0].status, Some(429));
 }
 
-#[tokio::test]
-async fn a_hanging_destination_holds_its_eight_slots_and_delays_no_other() {
-    let home = Home::new();
+async fn a_hanging_destination_holds_its_eight_slots_and_delays_no_other(home: Home) {
     let hanging = home.destination("crm", Behaviour::Hangs);
     let well = home.destination("sheet", Behaviour::delivers());
     for number in 0..30 {
@@ -205,9 +209,7 @@ async fn a_hanging_destination_holds_its_eight_slots_and_delays_no_other() {
     working.kill();
 }
 
-#[tokio::test]
-async fn what_has_not_ended_ten_seconds_after_the_shutdown_is_given_back() {
-    let home = Home::new();
+async fn what_has_not_ended_ten_seconds_after_the_shutdown_is_given_back(home: Home) {
     let hanging = home.destination("crm", Behaviour::Hangs);
     home.outbox.accept(&submission(1), &[crm()], &[1; 32], vec![]).await.expect("accepted");
     let working = home.work(&[Arc::clone(&hanging)]);
@@ -235,9 +237,7 @@ async fn an_outbox_whose_store_has_stopped_accepts_nothing() {
     assert_eq!(home.outbox.kept_reply(&[1; 32]).await, Err(AcceptError::Unavailable));
 }
 
-#[tokio::test]
-async fn a_delivery_that_crashes_three_times_is_quarantined_and_its_neighbours_are_delivered() {
-    let home = Home::new();
+async fn a_delivery_that_crashes_three_times_is_quarantined_and_its_neighbours_are_delivered(home: Home) {
     let destination = home.destination("crm", Behaviour::PanicsOn(submission(0).id));
     for number in 0..20 {
         home.outbox.accept(&submission(number), &[crm()], &[number; 32], vec![]).await.expect("accepted");
@@ -255,9 +255,7 @@ async fn a_delivery_that_crashes_three_times_is_quarantined_and_its_neighbours_a
     );
 }
 
-#[tokio::test]
-async fn a_submission_that_cannot_be_read_is_quarantined_and_holds_up_nobody() {
-    let home = Home::new();
+async fn a_submission_that_cannot_be_read_is_quarantined_and_holds_up_nobody(home: Home) {
     let destination = home.destination("crm", Behaviour::delivers());
     let broken = formgate::store::Batch::at(0)
         .put(formgate::store::Put::new(Table::Submission, [7; 16], "not sealed"))
@@ -272,9 +270,7 @@ async fn a_submission_that_cannot_be_read_is_quarantined_and_holds_up_nobody() {
     assert!(unreadable.is_err());
 }
 
-#[tokio::test]
-async fn a_shutdown_lets_what_is_under_way_end_and_claims_nothing_more() {
-    let home = Home::new();
+async fn a_shutdown_lets_what_is_under_way_end_and_claims_nothing_more(home: Home) {
     let (release, released) = watch::channel(false);
     let destination = home.destination("crm", Behaviour::WaitsFor(released));
     for number in 0..10 {
@@ -309,9 +305,7 @@ async fn what_was_in_flight_when_the_process_died_is_delivered_by_the_next_one_u
     assert_eq!(calls, [(sent.id, DeliveryKey::of(sent.id, &crm()), 2)]);
 }
 
-#[tokio::test]
-async fn lists_and_exports_go_page_by_page_through_everything() {
-    let home = Home::new();
+async fn lists_and_exports_go_page_by_page_through_everything(home: Home) {
     for number in 0..25 {
         home.clock.advance(1_000);
         let mut sent = submission(number);

@@ -12,9 +12,18 @@ use formgate::store::{Batch, DeliveryFilter, DeliveryState, Scan, Table};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::store_model::backend::on_both;
+
 use super::fixture::{Behaviour, Home, crm, submission};
 
 const DAY_MS: i64 = 24 * 3_600_000;
+
+on_both!(
+    crate::outbox::fixture::Home::on;
+    what_is_open_is_never_erased_and_what_was_given_up_as_long_after_that,
+    an_erasure_while_a_delivery_is_under_way_says_who_may_have_it_and_keeps_nothing,
+    an_erasure_that_failed_is_ended_by_the_same_process_when_it_keeps_house,
+);
 
 async fn retention(home: &Home, days: u32) -> Retention {
     home.outbox.retention(&[("contact".to_owned(), days)]).await.expect("a retention")
@@ -113,9 +122,7 @@ async fn a_delivered_submission_is_erased_when_its_days_are_over_and_is_in_no_fi
     );
 }
 
-#[tokio::test]
-async fn what_is_open_is_never_erased_and_what_was_given_up_as_long_after_that() {
-    let home = Home::new();
+async fn what_is_open_is_never_erased_and_what_was_given_up_as_long_after_that(home: Home) {
     let retention = retention(&home, 2).await;
     let crm = home.destination("crm", Behaviour::answers(Outcome::retry("status", Some(500), None)));
     let (open, half) = (submission(1), submission(2));
@@ -325,9 +332,7 @@ async fn what_an_older_release_stored_is_found_too() {
     assert!(!matches!(home.outbox.submission(sent.id).await, Err(Error::Unreadable { .. })));
 }
 
-#[tokio::test]
-async fn an_erasure_while_a_delivery_is_under_way_says_who_may_have_it_and_keeps_nothing() {
-    let home = Home::new();
+async fn an_erasure_while_a_delivery_is_under_way_says_who_may_have_it_and_keeps_nothing(home: Home) {
     let (release, released) = watch::channel(false);
     let slow = home.destination("slow", Behaviour::WaitsFor(released));
     let down = home.destination("down", Behaviour::answers(Outcome::retry("status", Some(503), None)));
@@ -353,9 +358,7 @@ async fn an_erasure_while_a_delivery_is_under_way_says_who_may_have_it_and_keeps
     assert_eq!(left, []);
 }
 
-#[tokio::test]
-async fn an_erasure_that_failed_is_ended_by_the_same_process_when_it_keeps_house() {
-    let home = Home::new();
+async fn an_erasure_that_failed_is_ended_by_the_same_process_when_it_keeps_house(home: Home) {
     let sent = of_person(1, "+393331234567", "ada@example.com");
     accept(&home, &sent, &[crm()]).await;
     let kept = home.outbox.retention(&[("contact".to_owned(), 30)]).await.expect("a retention");

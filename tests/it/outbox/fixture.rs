@@ -18,6 +18,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
+use crate::store_model::backend::{Backend, Kind};
+
 /// How long anything here may take in real time.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -148,10 +150,13 @@ impl Working {
 
 /// An outbox and all it stands on.
 pub struct Home {
+    /// Where its files are, if the store is the embedded one.
     pub folder: TempDir,
     pub clock: Arc<ManualClock>,
     pub store: Store,
     pub outbox: Outbox,
+    /// What a store that nodes share stands on.
+    _shared: Option<Backend>,
 }
 
 impl Home {
@@ -161,10 +166,24 @@ impl Home {
 
     fn at(folder: TempDir, clock: Arc<ManualClock>) -> Self {
         let store = Store::open_embedded(&Options::new(folder.path())).expect("the store opens");
+        Self::over(store, folder, clock, None)
+    }
+
+    /// The same on either kind of store.
+    pub async fn on(kind: Kind) -> Self {
+        if kind == Kind::Embedded {
+            return Self::new();
+        }
+        let backend = Backend::start(kind).await;
+        let clock = Arc::new(ManualClock(watch::Sender::new(START_MS)));
+        Self::over(backend.store().clone(), TempDir::new().expect("a folder"), clock, Some(backend))
+    }
+
+    fn over(store: Store, folder: TempDir, clock: Arc<ManualClock>, shared: Option<Backend>) -> Self {
         let outbox = Outbox::new(store.clone(), Arc::new(Inverting), Arc::<ManualClock>::clone(&clock));
         let index = MacKey::from_bytes(&[7; 32]).expect("32 bytes");
         let outbox = outbox.indexed(Arc::new(index));
-        Self { folder, clock, store, outbox }
+        Self { folder, clock, store, outbox, _shared: shared }
     }
 
     /// What another process finds after this one died on the spot.

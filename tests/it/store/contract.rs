@@ -8,27 +8,10 @@ use formgate::store::{
     Settled, Settlement, Store, Table, Verdict, trace,
 };
 
-use crate::store_model::backend::{Backend, Kind};
-
-/// Runs each of these on both kinds.
-macro_rules! on_both {
-    ($($name:ident),+ $(,)?) => {
-        mod embedded {
-            $(#[tokio::test]
-            async fn $name() {
-                super::$name(super::Backend::start(super::Kind::Embedded).await).await;
-            })+
-        }
-        mod shared {
-            $(#[tokio::test]
-            async fn $name() {
-                super::$name(super::Backend::start(super::Kind::Shared).await).await;
-            })+
-        }
-    };
-}
+use crate::store_model::backend::{Backend, on_both};
 
 on_both!(
+    crate::store_model::backend::Backend::start;
     a_batch_is_applied_as_a_whole_or_not_at_all,
     one_conflict_in_a_group_fails_no_other_operation,
     a_record_that_was_deleted_and_made_again_does_not_look_unchanged,

@@ -16,6 +16,26 @@ pub enum Kind {
     Shared,
 }
 
+/// Runs each of these tests on both kinds of store; what they take is made by `$start`.
+macro_rules! on_both {
+    ($start:path; $($name:ident),+ $(,)?) => {
+        mod embedded {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name($start($crate::store_model::backend::Kind::Embedded).await).await;
+            })+
+        }
+        mod shared {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name($start($crate::store_model::backend::Kind::Shared).await).await;
+            })+
+        }
+    };
+}
+
+pub(crate) use on_both;
+
 /// One that is open.
 pub enum Backend {
     Embedded(Option<Embedded>),
