@@ -128,7 +128,7 @@ pub(super) async fn build(config: &Config, patience: store::Pace) -> Result<Buil
     }
     let serving = Flows::default();
     serving.replace(flows);
-    let destinations = Destinations::build(config, served, &connections).await?;
+    let destinations = Destinations::build(config, served, &connections, &outbox).await?;
     let paces = config
         .destinations
         .iter()

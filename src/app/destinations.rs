@@ -15,14 +15,16 @@ use url::Url;
 use self::slot::{Built, Slot};
 use super::Error;
 use crate::client::{AddressPolicy, Client, header};
-use crate::config::{self, Config, DestinationKind, Target};
+use crate::config::{self, Config, DestinationKind, FileHandling, Target};
 use crate::connector::connection::{Connection, Connections};
 use crate::connector::hubspot::{self, HubSpot, Plan};
 use crate::crypto::WebhookSecret;
 use crate::flow::handler::Handler;
 use crate::form::mapping::Step;
 use crate::form::{Form, Template};
-use crate::outbox::{Destination, DestinationId, Field, Grade, LeadFields, Routed, Shape, Webhook, slug};
+use crate::outbox::{
+    Destination, DestinationId, Field, Grade, LeadFields, Outbox, Routed, Shape, Webhook, slug,
+};
 
 /// What destinations have to know of a flow that is served.
 pub(super) struct Served {
@@ -46,6 +48,8 @@ struct Shared {
     public_url: Option<Url>,
     connections: Connections,
     client: Client,
+    /// Has the files of answers.
+    outbox: Outbox,
     /// Those that were connected when it was looked last.
     accounts: RwLock<Vec<Connection>>,
     served: RwLock<ByFlow>,
@@ -66,6 +70,7 @@ impl Destinations {
         config: &Config,
         served: ByFlow,
         connections: &Connections,
+        outbox: &Outbox,
     ) -> Result<Self, Error> {
         let accounts = connections.list().await.map_err(|error| Error::Control(error.to_string()))?;
         let mut shared = Shared {
@@ -74,6 +79,7 @@ impl Destinations {
             public_url: config.server.public_url.clone(),
             connections: connections.clone(),
             client: Client::new(),
+            outbox: outbox.clone(),
             accounts: RwLock::new(accounts.clone()),
             served: RwLock::default(),
             slots: Vec::new(),
@@ -300,13 +306,8 @@ impl Builder<'_> {
                 });
                 match fit {
                     Ok(plan) => {
-                        for question in plan.left_out().filter(|_| age == 0 && self.is_told) {
-                            tracing::warn!(
-                                flow.id = id,
-                                destination = configured.id.as_str(),
-                                question,
-                                "HubSpot does not get the files of this question"
-                            );
+                        if age == 0 && plan.file_questions().next().is_some() {
+                            self.hubspot_files(configured, target, id)?;
                         }
                         plans.insert((id.to_owned(), version), plan);
                     }
@@ -337,9 +338,35 @@ impl Builder<'_> {
             tokens: self.tokens(configured, &target.credential)?,
             public_url: self.of.public_url.clone(),
             plans,
+            files: (target.files == FileHandling::Upload).then(|| self.of.outbox.clone()),
             policy: policy(configured),
             client: self.of.client.clone(),
         }))
+    }
+
+    /// A form asks for files: what that takes is asked for, or said.
+    fn hubspot_files(
+        &self,
+        configured: &config::Destination,
+        target: &config::Hubspot,
+        flow: &str,
+    ) -> Result<(), Error> {
+        match (target.files, &target.credential) {
+            (FileHandling::Upload, config::Credential::Connection(_)) => {
+                if let Some(provider) = self.of.connections.provider("hubspot") {
+                    provider.ask_also("files", "keep the files that people send");
+                }
+            }
+            (FileHandling::Upload, config::Credential::Token(_)) => {}
+            (FileHandling::Link, _) if self.of.public_url.is_none() => {
+                let reason = format!(
+                    "flow {flow} asks for files, and there are no links to them: set server.public_url, or write files = \"upload\""
+                );
+                return Err(fault(configured, reason));
+            }
+            (FileHandling::Link, _) => {}
+        }
+        Ok(())
     }
 
     fn webhook(&self, configured: &config::Destination, webhook: &config::Webhook) -> Result<Webhook, Error> {

@@ -7,6 +7,7 @@
 //! keeps no connection: each call has its own, so that no call inherits another's trouble.
 
 mod address;
+mod body;
 mod error;
 mod mail;
 
@@ -17,7 +18,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::Uri;
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
@@ -38,6 +39,7 @@ use url::{Host, Url};
 use crate::fault;
 
 pub use self::address::{Reach, reach};
+pub use self::body::Upload;
 pub use self::error::{Error, Fault, Sent};
 pub use self::mail::{Mail, MailSecurity, MailServer};
 pub use hyper::{Method, StatusCode, header};
@@ -217,7 +219,7 @@ impl Client {
 
     /// Makes the call. Cancel safe: dropping the future closes the connection.
     pub async fn request(&self, request: Request) -> Result<Response, Error> {
-        self.call(request, None).await
+        self.call(request, None, None).await
     }
 
     /// Makes the call and hands the body of a 2xx on in pieces, as fast as they are taken; the response has none then.
@@ -225,14 +227,25 @@ impl Client {
     /// A body that is longer than the cap is `truncated`: if it says so, no piece is handed on. So is one whose pieces
     /// nobody takes any more. Cancel safe: dropping the future closes the connection.
     pub async fn download(&self, request: Request, to: mpsc::Sender<Bytes>) -> Result<Response, Error> {
-        self.call(request, Some(to)).await
+        self.call(request, None, Some(to)).await
     }
 
-    async fn call(&self, request: Request, to: Option<mpsc::Sender<Bytes>>) -> Result<Response, Error> {
+    /// Makes the call with a body that comes in pieces; the request's own is not sent. Cancel safe: dropping the future
+    /// closes the connection.
+    pub async fn upload(&self, request: Request, body: Upload) -> Result<Response, Error> {
+        self.call(request, Some(body), None).await
+    }
+
+    async fn call(
+        &self,
+        request: Request,
+        body: Option<Upload>,
+        to: Option<mpsc::Sender<Bytes>>,
+    ) -> Result<Response, Error> {
         let target = Target::of(&request)?;
         let connected = timeout_at(request.deadline, self.connect(&target, request.policy));
         let stream = connected.await.map_err(|_elapsed| Error::Deadline { sent: Sent::Nothing })??;
-        timeout_at(request.deadline, exchange(stream, request, &target, to))
+        timeout_at(request.deadline, exchange(stream, request, body, &target, to))
             .await
             .map_err(|_elapsed| Error::Deadline { sent: Sent::Maybe })?
     }
@@ -335,6 +348,7 @@ async fn connect_any(addresses: &[IpAddr], port: u16) -> Result<TcpStream, Error
 async fn exchange(
     stream: Box<dyn Stream>,
     request: Request,
+    body: Option<Upload>,
     target: &Target,
     to: Option<mpsc::Sender<Bytes>>,
 ) -> Result<Response, Error> {
@@ -347,7 +361,7 @@ async fn exchange(
     let mut connection = std::pin::pin!(connection);
 
     let path = request.url[url::Position::BeforePath..url::Position::AfterQuery].to_owned();
-    let mut outgoing = hyper::Request::new(Full::new(request.body));
+    let mut outgoing = hyper::Request::new(body.unwrap_or_else(|| Upload::whole(request.body)));
     *outgoing.method_mut() = request.method;
     *outgoing.uri_mut() = path.parse::<Uri>().map_err(|_invalid| Error::Url)?;
     *outgoing.headers_mut() = request.headers;

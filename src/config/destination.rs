@@ -13,8 +13,8 @@ use secrecy::SecretString;
 use url::Url;
 
 pub use self::kind::{
-    AppsScript, Credential, GoogleForm, Hubspot, HubspotCrm, Sheets, SurveyMonkey, Target, TypeformHooks,
-    TypeformWebhook, Webhook,
+    AppsScript, Credential, FileHandling, GoogleForm, Hubspot, HubspotCrm, Sheets, SurveyMonkey, Target,
+    TypeformHooks, TypeformWebhook, Webhook,
 };
 use super::{
     id::{DestinationId, WorkspaceId},
@@ -97,7 +97,7 @@ words!(
 /// The keys that belong to some kinds only.
 const KEYS: [(DestinationKind, &[&str]); 9] = [
     (DestinationKind::Webhook, &["url", "secret", "shape", "headers"]),
-    (DestinationKind::Hubspot, &["token", "connection", "portal_id", "form", "api_url"]),
+    (DestinationKind::Hubspot, &["token", "connection", "portal_id", "form", "files", "api_url"]),
     (DestinationKind::HubspotCrm, &["token", "connection", "api_url", "object", "object_id"]),
     (DestinationKind::Surveymonkey, &["token", "connection", "api_url", "collector"]),
     (DestinationKind::GoogleAppsScript, &["url", "secret"]),

@@ -29,8 +29,8 @@ use std::{
 
 pub use alert::{Alert, AlertKind, Alerts, Email, MailTls};
 pub use destination::{
-    AppsScript, Credential, Destination, DestinationKind, GoogleForm, Hubspot, HubspotCrm, Shape, Sheets,
-    SurveyMonkey, Target, TypeformHooks, TypeformWebhook, Webhook,
+    AppsScript, Credential, Destination, DestinationKind, FileHandling, GoogleForm, Hubspot, HubspotCrm,
+    Shape, Sheets, SurveyMonkey, Target, TypeformHooks, TypeformWebhook, Webhook,
 };
 pub use fault::{Fault, Faults, Place};
 pub use files::Files;

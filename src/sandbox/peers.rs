@@ -78,7 +78,7 @@ impl Peers {
         let parts: Vec<&str> = path.split('/').skip(1).collect();
         let missing = || Response::empty(StatusCode::NOT_FOUND);
         match (tool, parts.as_slice()) {
-            ("hubspot", ["submissions" | "form-integrations", ..]) => {
+            ("hubspot", ["submissions" | "form-integrations" | "files", ..]) => {
                 Ok(self.hubspot.handle(moved(request, path)).await)
             }
             ("hubspot", ["crm", ..]) => Ok(self.crm.handle(moved(request, path)).await),
@@ -126,6 +126,13 @@ impl Peers {
                 "legalConsentOptions": consent,
             });
             all.push(record("hubspot", "submission", &form, content));
+        }
+        for file in self.hubspot.files() {
+            let content = json!({
+                "name": file.name, "extension": file.extension, "folder": file.folder, "access": file.access,
+                "size": file.size_bytes, "sha256": file.sha256, "url": file.url, "uploads": file.uploads,
+            });
+            all.push(record("hubspot", "file", &file.folder, content));
         }
         let contacts = self.crm.records("contacts");
         all.extend(contacts.iter().map(|contact| record("hubspot", "contact", "contacts", json!(contact))));

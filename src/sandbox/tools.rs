@@ -4,12 +4,13 @@
 
 use std::sync::Arc;
 
+use super::hubspot::MAX_UPLOAD_BYTES;
 use super::library::Library;
 use super::oauth::Authority;
 use super::peers::Peers;
 use super::records::{self, Record};
 use super::samples;
-use crate::server::{Handler, Request, Response, StatusCode};
+use crate::server::{DEFAULT_BODY_LIMIT_BYTES, Handler, Method, Request, Response, StatusCode};
 
 /// The four tools. Cheap to clone; clones are the same tools.
 #[derive(Clone)]
@@ -49,5 +50,9 @@ impl Handler for Tools {
                 self.library.answer(&request).unwrap_or_else(|| Response::empty(StatusCode::NOT_FOUND))
             }
         }
+    }
+
+    fn body_limit(&self, _method: &Method, path: &str) -> usize {
+        if path == "/hubspot/files/v3/files" { MAX_UPLOAD_BYTES } else { DEFAULT_BODY_LIMIT_BYTES }
     }
 }

@@ -1,5 +1,7 @@
 //! The outbound client against real sockets: peers that lie, drip, flood and redirect.
 
+mod upload;
+
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;

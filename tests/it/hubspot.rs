@@ -4,6 +4,7 @@ mod app;
 mod deliver;
 mod kinds;
 mod shapes;
+mod upload;
 
 use std::collections::BTreeMap;
 
@@ -132,7 +133,7 @@ fn what_a_chat_cannot_carry_is_named() {
         "question.0-1/food: HubSpot leaves it out when it knows the answer; here it is always asked",
         "lost question.0-1/food: a second option has the value “olives” and is left out",
         "lost question.0-1/food: its option “Please choose” has no value and is left out",
-        "question.0-1/photo: HubSpot takes files as addresses only, so write-back leaves this answer out",
+        "question.0-1/photo: the file is put into HubSpot's files, and its address into the field",
         "lost form.row-6.field-5: the field has no name or no type; it is left out",
     ] {
         assert!(told.iter().any(|note| note == expected), "{expected}\n{told:#?}");

@@ -292,6 +292,53 @@ async fn surveymonkey_takes_responses_into_any_collector_of_a_listed_survey() {
 }
 
 #[tokio::test]
+async fn hubspot_s_files_take_whole_forms_with_an_access_and_a_place_and_keep_a_content_once() {
+    let site = start().await;
+    let upload = async |token: &str, kind: &str, body: &str| {
+        let token = format!("Bearer {token}");
+        let headers = [("authorization", token.as_str()), ("content-type", kind)];
+        site.call(Method::POST, "/hubspot/files/v3/files", &headers, body).await
+    };
+    let part = |name: &str, value: &str| {
+        format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+    };
+    let options = |access: &str| {
+        let more = "\"duplicateValidationStrategy\": \"RETURN_EXISTING\", \"duplicateValidationScope\": \"EXACT_FOLDER\"";
+        part("options", &format!("{{\"access\": \"{access}\", {more}}}"))
+    };
+    let file = "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.txt\"\r\nContent-Type: text/plain\r\n\r\nHello\r\n";
+    let (place, end) = (part("folderPath", "/here"), "--b--\r\n");
+    let whole = [options("PRIVATE").as_str(), &place, file, end].concat();
+    let (token, kind) =
+        (site.tools.authority.make_token("hubspot", &["files"]), "multipart/form-data; boundary=b");
+    let poor = site.tools.authority.make_token("hubspot", &["forms"]);
+    assert_eq!(upload("made-up", kind, &whole).await.0, 401);
+    assert_eq!(upload(&poor, kind, &whole).await.0, 403);
+    assert_eq!(upload(&token, "multipart/form-data; boundary=c", &whole).await.0, 400);
+    assert_eq!(upload(&token, "application/json", &whole).await.0, 400);
+    for (missing, body) in [
+        ("options", [&place, file, end].concat()),
+        ("access", [options("OPEN").as_str(), &place, file, end].concat()),
+        ("a place", [options("PRIVATE").as_str(), file, end].concat()),
+        ("a file", [options("PRIVATE").as_str(), &place, end].concat()),
+        ("an end", [options("PRIVATE").as_str(), &place, file].concat()),
+        ("a known part", [options("PRIVATE").as_str(), &place, &part("colour", "red"), file, end].concat()),
+        ("one place", [options("PRIVATE").as_str(), &place, &place, file, end].concat()),
+    ] {
+        assert_eq!(upload(&token, kind, &body).await.0, 400, "without {missing}");
+    }
+    assert_eq!(site.stored("hubspot").await, []);
+    let (status, first) = upload(&token, kind, &whole).await;
+    assert_eq!(status, 201);
+    assert_eq!(upload(&token, kind, &whole).await.1, first, "what is there already");
+    let [(kind, content)] = site.stored("hubspot").await.try_into().expect("one");
+    assert_eq!((kind.as_str(), &content["size"], &content["access"]), ("file", &json!(5), &json!("PRIVATE")));
+    let search = site.get("/hubspot/files/v3/files/search?name=a&limit=10", &token).await.1;
+    assert_eq!(search["results"][0]["path"], "/here/a.txt");
+    assert_eq!(site.get("/hubspot/files/v3/files/search?colour=red", &token).await.0, 400);
+}
+
+#[tokio::test]
 async fn the_dial_stands_before_all_of_them_and_a_cut_answer_has_been_stored() {
     let site = start().await;
     let token = site.tools.authority.make_token("hubspot", &["forms"]);

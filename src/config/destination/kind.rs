@@ -9,7 +9,7 @@ use super::{DestinationKind, Shape, destination_url, is_webhook_secret, route};
 use crate::config::fault::Place;
 use crate::config::id::DestinationId;
 use crate::config::read::Section;
-use crate::config::resource::default;
+use crate::config::resource::{default, words};
 
 /// What a destination is, with the keys of its kind.
 #[derive(Clone)]
@@ -76,6 +76,16 @@ pub struct Webhook {
     pub headers: Vec<(String, SecretString)>,
 }
 
+words!(
+    /// How files of answers get into a form's field.
+    FileHandling {
+        /// Into the tool's own store of files, for good.
+        Upload = "upload",
+        /// As links of Formgate's, which end.
+        Link = "link",
+    }
+);
+
 /// `kind = "hubspot"`.
 #[derive(Clone)]
 pub struct Hubspot {
@@ -85,6 +95,8 @@ pub struct Hubspot {
     pub portal_id: String,
     /// The form's guid; none: the one of the flow's form.
     pub form: Option<String>,
+    /// How files get there.
+    pub files: FileHandling,
     /// Where submissions are taken, if not at HubSpot's usual host.
     pub api_url: Option<Url>,
 }
@@ -322,11 +334,12 @@ fn hubspot(section: &Section<'_>, private: bool) -> Option<Hubspot> {
                 .map(|guid| guid.hyphenated().to_string())
                 .map_err(|_| "is not a form's guid".to_owned())
         });
+    let files = default(section, "files", FileHandling::WORDS, FileHandling::Upload);
     let api_url = api_url(section, private);
     let credential =
         credential(section, "Write the token of a service key or private app: token = \"env:NAME\"");
     section.require("portal_id", "Write the account's number in quotes");
-    Some(Hubspot { credential: credential?, portal_id: portal_id?, form, api_url })
+    Some(Hubspot { credential: credential?, portal_id: portal_id?, form, files, api_url })
 }
 
 fn hubspot_crm(section: &Section<'_>, private: bool) -> Option<HubspotCrm> {

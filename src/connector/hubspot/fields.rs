@@ -283,7 +283,7 @@ impl Reader {
             "dropdown" => self.choice(field, at, title, Display::Dropdown, false),
             "datepicker" => Kind::Date { min: None, max: None },
             "file" => {
-                let what = "HubSpot takes files as addresses only, so write-back leaves this answer out";
+                let what = "the file is put into HubSpot's files, and its address into the field";
                 self.changed(at.to_owned(), title, what);
                 let max_files = if field.several_files { 10 } else { 1 };
                 Kind::File(FileLimits {

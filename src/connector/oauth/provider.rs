@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::{PoisonError, RwLock};
 
 use secrecy::SecretString;
 use url::Url;
@@ -240,6 +241,8 @@ pub struct Provider {
     pub tool: Tool,
     pub(super) facts: &'static Facts,
     pub(super) settings: Settings,
+    /// What else the flows being served turned out to need.
+    also: RwLock<Vec<Scope>>,
 }
 
 impl fmt::Debug for Provider {
@@ -261,7 +264,7 @@ impl Provider {
     /// The server of this name; `None` if there is none.
     pub fn new(name: &str, settings: Settings) -> Option<Provider> {
         let facts = FACTS.iter().find(|facts| facts.name == name)?;
-        Some(Provider { name: facts.name, tool: facts.tool, facts, settings })
+        Some(Provider { name: facts.name, tool: facts.tool, facts, settings, also: RwLock::default() })
     }
 
     /// Where its calls may go.
@@ -316,6 +319,14 @@ impl Provider {
         self.facts.regions.iter().find(|(name, ..)| Some(*name) == region)
     }
 
+    /// Asks for a scope from now on that a flow turned out to need. Who has connected before is not asked again by itself.
+    pub fn ask_also(&self, name: &str, words: &str) {
+        let mut also = self.also.write().unwrap_or_else(PoisonError::into_inner);
+        if !also.iter().any(|scope| scope.name == name) {
+            also.push(Scope { name: name.to_owned(), words: words.to_owned() });
+        }
+    }
+
     /// What is asked for: the least that is needed, and what the configuration adds.
     pub fn scopes(&self) -> Vec<Scope> {
         let least = self.facts.scopes.iter().map(|(name, words)| (*name, *words));
@@ -324,6 +335,11 @@ impl Provider {
         for (name, words) in least.chain(more) {
             if !scopes.iter().any(|scope| scope.name == name) {
                 scopes.push(Scope { name: name.to_owned(), words: words.to_owned() });
+            }
+        }
+        for scope in self.also.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            if !scopes.iter().any(|known| known.name == scope.name) {
+                scopes.push(scope.clone());
             }
         }
         scopes
@@ -379,6 +395,18 @@ mod tests {
         let missing = provider.missing(&granted);
         let names: Vec<&str> = missing.iter().map(|scope| scope.name.as_str()).collect();
         assert_eq!(names, ["https://www.googleapis.com/auth/forms.body.readonly"]);
+    }
+
+    #[test]
+    fn a_scope_that_a_flow_needs_is_asked_for_from_then_on() {
+        let hubspot = Provider::new("hubspot", Settings::default()).expect("in the table");
+        let names = || hubspot.scopes().into_iter().map(|scope| scope.name).collect::<Vec<_>>();
+        assert_eq!(names(), ["oauth", "forms"], "nobody is asked for more than is needed");
+        hubspot.ask_also("files", "keep files");
+        hubspot.ask_also("files", "keep files");
+        assert_eq!(names(), ["oauth", "forms", "files"]);
+        let granted = ["oauth", "forms"].map(str::to_owned);
+        assert_eq!(hubspot.missing(&granted)[0].name, "files");
     }
 
     #[test]

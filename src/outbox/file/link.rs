@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::disk::Places;
 use super::fetch::{Failure, fetch};
+use super::present::hex;
 use super::{Files, Kept, State, uploads};
 use crate::crypto::{FileKey, FileOpener, Purpose};
 use crate::outbox::{Error, Outbox, SubmissionId};
@@ -131,6 +132,17 @@ impl Outbox {
         let files = self.files.as_ref().ok_or(LinkError::Unknown)?;
         let (id, number) = files.read_link(token)?;
         self.open_file(id, number).await
+    }
+
+    /// The first file of a submission whose content has this hash, in hexadecimal digits, as submissions tell it.
+    ///
+    /// # Errors
+    /// [`LinkError`], as a link would.
+    pub async fn open_with_hash(&self, id: SubmissionId, sha256: &str) -> Result<Download, LinkError> {
+        let (known, _) = self.known_files(id).await?.ok_or(LinkError::Unknown)?;
+        let has = |state: &State| matches!(state, State::Kept(kept) if hex(&kept.sha256) == sha256);
+        let number = known.files.iter().position(has).and_then(|number| u16::try_from(number).ok());
+        self.open_file(id, number.ok_or(LinkError::Unknown)?).await
     }
 
     /// One file of a submission, counted over all its answers. One that is not on this node's disk (another one has

@@ -52,6 +52,11 @@ impl Outbox {
     }
 }
 
+/// A hash, as submissions tell it.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn told(name: Value, state: Option<&State>, link: Option<(String, String)>) -> Map<String, Value> {
     let mut told = Map::new();
     let mut tell = |name: &str, value: Value| drop(told.insert(name.to_owned(), value));
@@ -63,10 +68,9 @@ fn told(name: Value, state: Option<&State>, link: Option<(String, String)>) -> M
             return told;
         }
         Some(State::Kept(kept)) => {
-            let sha256: String = kept.sha256.iter().map(|byte| format!("{byte:02x}")).collect();
             tell("mime_type", json!(kept.media_type));
             tell("size_bytes", json!(kept.size_bytes));
-            tell("sha256", json!(sha256));
+            tell("sha256", json!(hex(&kept.sha256)));
         }
         Some(State::Pending) | None => tell("pending", json!(true)),
     }

@@ -339,6 +339,11 @@ impl Field {
                 let midnight = value.parse::<i64>().is_ok_and(|at| at.rem_euclid(DAY_MS) == 0);
                 (!day && !midnight).then_some("VALUE_NOT_IN_FIELD_DEFINITION")
             }
+            // Addresses of files that are somewhere already.
+            "file" => {
+                let is_address = |part: &str| url::Url::parse(part).is_ok_and(|url| url.has_host());
+                (!value.split(';').all(is_address)).then_some("VALUE_NOT_IN_FIELD_DEFINITION")
+            }
             "payment_link_radio" => Some("VALUE_NOT_IN_FIELD_DEFINITION"),
             _ => None,
         }

@@ -3,6 +3,7 @@
 
 mod check;
 pub mod crm;
+mod files;
 
 use std::collections::VecDeque;
 use std::future::pending;
@@ -17,10 +18,15 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use self::check::Form;
+pub use self::files::File;
+use self::files::FileManager;
+pub(super) use self::files::MAX_UPLOAD_BYTES;
 use super::access::{Door, bearer, only};
 use super::library::Library;
 use crate::server::header::{self, HeaderValue};
-use crate::server::{Error, Handler, Limits, Listener, Method, Request, Response, Server, StatusCode};
+use crate::server::{
+    DEFAULT_BODY_LIMIT_BYTES, Error, Handler, Limits, Listener, Method, Request, Response, Server, StatusCode,
+};
 
 /// The window of the rate limit.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -91,6 +97,7 @@ struct Shared {
     may_list: bool,
     per_window: usize,
     forms: Forms,
+    files: FileManager,
     state: Mutex<State>,
     cut: Notify,
 }
@@ -103,7 +110,7 @@ impl HubSpot {
     /// An account with these forms, as v3 definitions.
     pub fn new(portal: &str, token: &str, definitions: &[Value]) -> HubSpot {
         let forms = definitions.iter().map(|definition| Arc::new(Form::of(definition))).collect();
-        Self::made(portal, only(token, &["forms"]), Forms::These(forms))
+        Self::made(portal, only(token, &["forms", "files"]), Forms::These(forms))
     }
 
     /// An account with the forms of a library, for tokens that may use forms.
@@ -118,6 +125,7 @@ impl HubSpot {
             may_list: true,
             per_window: 100,
             forms,
+            files: FileManager::default(),
             state: Mutex::default(),
             cut: Notify::new(),
         }))
@@ -154,6 +162,11 @@ impl HubSpot {
         self.state().faults = faults.into_iter().collect();
     }
 
+    /// The files that were uploaded, oldest first.
+    pub fn files(&self) -> Vec<File> {
+        self.0.files.all()
+    }
+
     /// What was kept, oldest first.
     pub fn records(&self) -> Vec<Record> {
         self.state().records.clone()
@@ -169,7 +182,7 @@ impl HubSpot {
     }
 
     /// The refusal that comes before any look at the content.
-    fn gate(&self, request: &Request) -> Option<Response> {
+    fn gate(&self, request: &Request, scope: &str) -> Option<Response> {
         let Some(scopes) = bearer(request).and_then(|token| (self.0.door)(token)) else {
             return Some(failed(
                 401,
@@ -179,7 +192,7 @@ impl HubSpot {
                 }),
             ));
         };
-        if !scopes.contains("forms") {
+        if !scopes.contains(scope) {
             let message = "This app hasn't been granted all required scopes to make this call.";
             return Some(failed(403, message, json!({"category": "MISSING_SCOPES"})));
         }
@@ -193,7 +206,7 @@ impl HubSpot {
     }
 
     async fn submit(&self, request: &Request, portal: &str, guid: &str) -> Response {
-        if let Some(refusal) = self.gate(request) {
+        if let Some(refusal) = self.gate(request, "forms") {
             return refusal;
         }
         let form = self.0.forms.find(guid).filter(|_| portal == self.0.portal);
@@ -233,7 +246,7 @@ impl HubSpot {
     }
 
     fn listing(&self, request: &Request, guid: &str) -> Response {
-        if let Some(refusal) = self.gate(request) {
+        if let Some(refusal) = self.gate(request, "forms") {
             return refusal;
         }
         if !self.0.may_list {
@@ -272,8 +285,19 @@ impl Handler for HubSpot {
             (&Method::GET, ["form-integrations", "v1", "submissions", "forms", guid]) => {
                 self.listing(&request, guid)
             }
+            (&Method::POST, ["files", "v3", "files"]) => {
+                self.gate(&request, "files").unwrap_or_else(|| self.0.files.take(&self.0.portal, &request))
+            }
+            (&Method::GET, ["files", "v3", "files", "search"]) => {
+                let query = request.query().unwrap_or_default();
+                self.gate(&request, "files").unwrap_or_else(|| self.0.files.search(query))
+            }
             _ => failed(404, "no such resource", json!({})),
         }
+    }
+
+    fn body_limit(&self, _method: &Method, path: &str) -> usize {
+        if path == "/files/v3/files" { MAX_UPLOAD_BYTES } else { DEFAULT_BODY_LIMIT_BYTES }
     }
 }
 

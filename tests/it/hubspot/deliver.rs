@@ -325,6 +325,7 @@ fn settings(hubspot: &Running) -> Settings {
         public_url: None,
         plans: BTreeMap::new(),
         policy: AddressPolicy::AllowPrivateNetwork,
+        files: None,
         client: Client::new(),
     }
 }

@@ -3,10 +3,13 @@
 //! Invariant: what HubSpot gets is what its own form would have sent, under the same property names and with the consent
 //! texts that the person saw, which are those of the version of the flow that was filled in.
 //!
+//! Files are uploaded before, because a submission holds none, and named in their field.
+//!
 //! HubSpot takes no idempotency key. So before anything but a prompt first attempt the form's submissions are searched for
 //! ours; where the token may not read them, a delivery can come twice.
 
 mod plan;
+mod upload;
 mod verdict;
 
 use std::borrow::Cow;
@@ -26,7 +29,9 @@ use crate::client::{AddressPolicy, Client, Method, Request};
 use crate::connector::Tokens;
 use crate::connector::api;
 use crate::connector::json::{list, text};
-use crate::outbox::{Attempting, Call, Destination, DestinationId, Grade, Outcome, Submission, Verdict};
+use crate::outbox::{
+    Answer, Attempting, Call, Destination, DestinationId, Grade, Outbox, Outcome, Submission, Verdict,
+};
 
 /// Where submissions are taken, unless the configuration says otherwise.
 pub const SUBMISSION_API: &str = "https://api.hsforms.com";
@@ -60,6 +65,8 @@ pub struct Settings {
     pub plans: BTreeMap<(String, u32), Plan>,
     /// Whether it may be in a private network.
     pub policy: AddressPolicy,
+    /// Has the files of answers, which are uploaded; none: the fields get links to them.
+    pub files: Option<Outbox>,
     /// By which client.
     pub client: Client,
 }
@@ -111,7 +118,11 @@ impl HubSpot {
                 Search::Impossible => is_unsure = call.sent_before,
             }
         }
-        let body = match plan.render(submission, &self.page(submission), now_ms) {
+        let files = match self.files(plan, call, is_prompt).await {
+            Ok(files) => files,
+            Err(outcome) => return outcome,
+        };
+        let body = match plan.render(submission, &files, &self.page(submission), now_ms) {
             Ok(body) => body.to_string(),
             Err(unfit) => return Outcome::refused("mapping", None, unfit.0),
         };
@@ -168,7 +179,7 @@ impl HubSpot {
 
     /// Looks for our id among the newest submissions of the form.
     async fn search(&self, form: &str, call: Call<'_>) -> Search {
-        let Some(api) = self.listing() else { return Search::Impossible };
+        let Some(api) = self.general() else { return Search::Impossible };
         let id = call.submission.id.to_string();
         let mut after: Option<String> = None;
         for _ in 0..MAX_PAGES {
@@ -214,8 +225,26 @@ impl HubSpot {
         Search::NotFound
     }
 
-    /// Submissions are listed at another host than they are taken at; any other address is taken to do both.
-    fn listing(&self) -> Option<Url> {
+    /// What stands in the fields for files, by question.
+    async fn files(
+        &self,
+        plan: &Plan,
+        call: Call<'_>,
+        is_prompt: bool,
+    ) -> Result<BTreeMap<String, String>, Outcome> {
+        let mut files = BTreeMap::new();
+        for (answer, title) in plan.files(call.submission) {
+            let value = match &self.settings.files {
+                Some(outbox) => self.uploaded(outbox, call, answer, title, is_prompt).await?,
+                None => linked(answer),
+            };
+            files.insert(answer.key.clone(), value);
+        }
+        Ok(files)
+    }
+
+    /// Everything else is at another host than submissions are taken at; any other address is taken to do both.
+    fn general(&self) -> Option<Url> {
         let host = self.settings.api.host_str().unwrap_or_default();
         if host.ends_with("hsforms.com") {
             Url::parse(LISTING_API).ok()
@@ -223,6 +252,12 @@ impl HubSpot {
             Some(self.settings.api.clone())
         }
     }
+}
+
+/// The expiring links to the files of an answer, as far as there are any.
+fn linked(answer: &Answer) -> String {
+    let items = answer.value.as_array().into_iter().flatten();
+    items.filter_map(|item| text(item, "url")).collect::<Vec<_>>().join(";")
 }
 
 fn is_ours(result: &Value, id: &str) -> bool {

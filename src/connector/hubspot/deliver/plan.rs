@@ -18,6 +18,7 @@ struct Property {
     title: String,
     is_date: bool,
     is_file: bool,
+    required: bool,
 }
 
 /// A box for a kind of communication.
@@ -64,19 +65,13 @@ impl Plan {
             else {
                 continue;
             };
-            let is_file = matches!(question.kind, Kind::File(_));
-            if is_file && question.required {
-                return Err(format!(
-                    "“{}” asks for a file that HubSpot requires, and files are not handed on to HubSpot",
-                    question.title
-                ));
-            }
             let property = Property {
                 object: object.to_owned(),
                 name: name.to_owned(),
                 title: question.title.clone(),
                 is_date: matches!(question.kind, Kind::Date { .. }),
-                is_file,
+                is_file: matches!(question.kind, Kind::File(_)),
+                required: question.required,
             };
             properties.insert(question.key.clone(), property);
         }
@@ -84,9 +79,20 @@ impl Plan {
         Ok(Plan { form: form.clone(), properties, consent })
     }
 
-    /// The questions whose answers HubSpot does not get.
-    pub fn left_out(&self) -> impl Iterator<Item = &str> {
+    /// The questions that are answered by files.
+    pub fn file_questions(&self) -> impl Iterator<Item = &str> {
         self.properties.values().filter(|property| property.is_file).map(|property| property.title.as_str())
+    }
+
+    /// The answers that are files, each with its question.
+    pub(super) fn files<'s>(
+        &'s self,
+        submission: &'s Submission,
+    ) -> impl Iterator<Item = (&'s Answer, &'s str)> {
+        submission.answers.iter().filter_map(|answer| {
+            let property = self.properties.get(&answer.key).filter(|property| property.is_file)?;
+            Some((answer, property.title.as_str()))
+        })
     }
 
     /// The title of the question behind a property.
@@ -98,7 +104,13 @@ impl Plan {
     }
 
     /// The body of the call.
-    pub(super) fn render(&self, submission: &Submission, page: &str, now_ms: i64) -> Result<Value, Unfit> {
+    pub(super) fn render(
+        &self,
+        submission: &Submission,
+        files: &BTreeMap<String, String>,
+        page: &str,
+        now_ms: i64,
+    ) -> Result<Value, Unfit> {
         let mut fields = Vec::new();
         let mut add = |object: &str, name: &str, value: String| {
             if !value.is_empty() {
@@ -110,9 +122,15 @@ impl Plan {
                 .properties
                 .get(&answer.key)
                 .ok_or_else(|| Unfit(format!("“{}” is no property of HubSpot's", answer.key)))?;
-            if !property.is_file {
-                add(&property.object, &property.name, property.value(answer)?);
-            }
+            let value = match files.get(&answer.key).filter(|_| property.is_file) {
+                // HubSpot would only say that it is required.
+                Some(none) if none.is_empty() && property.required => {
+                    return Err(property.without_file(answer));
+                }
+                Some(addresses) => addresses.clone(),
+                None => property.value(answer)?,
+            };
+            add(&property.object, &property.name, value);
         }
         let facts = submission.facts();
         // `wa_submission_id`, where a form has it, is the only place in HubSpot that can be searched.
@@ -163,6 +181,18 @@ impl Plan {
 }
 
 impl Property {
+    /// Why there is no file where there has to be one.
+    fn without_file(&self, answer: &Answer) -> Unfit {
+        let items = answer.value.as_array().into_iter().flatten();
+        let reasons: Vec<&str> = items.filter_map(|item| item.get("reason")?.as_str()).collect();
+        let reasons =
+            if reasons.is_empty() { "there is no link to it".to_owned() } else { reasons.join("; ") };
+        Unfit(format!(
+            "“{}” requires a file, and HubSpot cannot get the one that was picked: {reasons}",
+            self.title
+        ))
+    }
+
     /// The answer as HubSpot writes it.
     fn value(&self, answer: &Answer) -> Result<String, Unfit> {
         let unfit = || Unfit(format!("“{}” has an answer of a kind that HubSpot has not", self.title));
