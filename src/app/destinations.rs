@@ -3,16 +3,19 @@
 //! Invariant: nothing here calls anybody. What a destination has to know of a form is in its definition and its versions,
 //! so whether a form can be delivered is known before anybody fills it in.
 
+mod routes;
 mod slot;
 mod tools;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use secrecy::ExposeSecret as _;
+use tokio::sync::Semaphore;
 use url::Url;
 
-use self::slot::{Built, Slot};
+use self::routes::Routes;
+use self::slot::{Absent, Built, Slot};
 use super::Error;
 use crate::client::{AddressPolicy, Client, header};
 use crate::config::{self, Config, DestinationKind, FileHandling, Target};
@@ -48,8 +51,14 @@ struct Shared {
     public_url: Option<Url>,
     connections: Connections,
     client: Client,
-    /// Has the files of answers.
+    /// Has the files of answers, and the routes that were set.
     outbox: Outbox,
+    /// What somebody has set where the configuration says nothing.
+    routes: RwLock<Routes>,
+    /// Whoever makes destinations and puts them in their places: one after the other, so that nothing older comes last.
+    changing: Mutex<()>,
+    /// One permit: whoever looks for routes that were set.
+    following: Semaphore,
     /// Those that were connected when it was looked last.
     accounts: RwLock<Vec<Connection>>,
     served: RwLock<ByFlow>,
@@ -61,7 +70,9 @@ struct Shared {
 pub(super) struct Prepared<'d> {
     of: &'d Shared,
     served: ByFlow,
+    routes: Routes,
     built: Vec<(usize, Built)>,
+    _changing: MutexGuard<'d, ()>,
 }
 
 impl Destinations {
@@ -72,6 +83,7 @@ impl Destinations {
         connections: &Connections,
         outbox: &Outbox,
     ) -> Result<Self, Error> {
+        let routes = routes::set(outbox).await.map_err(|error| Error::Control(error.to_string()))?;
         let accounts = connections.list().await.map_err(|error| Error::Control(error.to_string()))?;
         let mut shared = Shared {
             configured: config.destinations.clone(),
@@ -80,14 +92,18 @@ impl Destinations {
             connections: connections.clone(),
             client: Client::new(),
             outbox: outbox.clone(),
+            routes: RwLock::new(routes.clone()),
+            changing: Mutex::default(),
+            following: Semaphore::new(1),
             accounts: RwLock::new(accounts.clone()),
             served: RwLock::default(),
             slots: Vec::new(),
         };
-        let builder = Builder { of: &shared, served: &served, accounts: &accounts, is_told: true };
+        let builder =
+            Builder { of: &shared, served: &served, accounts: &accounts, routes: &routes, is_told: true };
         let slot = |configured: &config::Destination| {
             let id = DestinationId::new(configured.id.as_str())?;
-            Ok(Arc::new(Slot::new(id, grade(configured.target.kind()), builder.built(configured)?)))
+            Ok(Arc::new(Slot::new(id, grade(configured.target.kind()), builder.built_or_absent(configured)?)))
         };
         let slots = shared.configured.iter().map(slot).collect::<Result<_, Error>>()?;
         (shared.slots, shared.served) = (slots, RwLock::new(served));
@@ -101,11 +117,12 @@ impl Destinations {
 
     /// Makes the destinations of a flow ready for another form; the reason if one of them cannot take it.
     pub(super) fn prepare(&self, flow: &str, served: Served) -> Result<Prepared<'_>, String> {
-        let mut all = self.0.served.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let changing = self.0.changing();
+        let (mut all, routes) = self.0.known();
         all.insert(flow.to_owned(), Arc::new(served));
         let flow = self.0.flows.iter().find(|configured| configured.id.as_str() == flow);
         let is_used = |to: &config::Destination| flow.is_some_and(|flow| flow.deliver_to.contains(&to.id));
-        self.0.prepare(all, is_used, false).map_err(|error| error.to_string())
+        self.0.prepare(changing, all, routes, is_used, false).map_err(|error| error.to_string())
     }
 
     /// Looks where the connected accounts are: each may be in another region than the tool's usual one.
@@ -121,8 +138,9 @@ impl Destinations {
             }
             *known = accounts;
         }
-        let all = self.0.served.read().unwrap_or_else(PoisonError::into_inner).clone();
-        match self.0.prepare(all, |to| to.target.connection().is_some(), true) {
+        let changing = self.0.changing();
+        let (all, routes) = self.0.known();
+        match self.0.prepare(changing, all, routes, |to| to.target.connection().is_some(), true) {
             Ok(prepared) => prepared.put(),
             Err(error) => {
                 tracing::warn!(%error, "destinations cannot follow their accounts; they stay as they are")
@@ -132,18 +150,30 @@ impl Destinations {
 }
 
 impl Shared {
-    fn prepare(
-        &self,
+    fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is served, and the routes that were set, at this moment.
+    fn known(&self) -> (ByFlow, Routes) {
+        let served = self.served.read().unwrap_or_else(PoisonError::into_inner).clone();
+        (served, self.routes.read().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    fn prepare<'d>(
+        &'d self,
+        changing: MutexGuard<'d, ()>,
         served: ByFlow,
+        routes: Routes,
         is_meant: impl Fn(&config::Destination) -> bool,
         is_told: bool,
-    ) -> Result<Prepared<'_>, Error> {
+    ) -> Result<Prepared<'d>, Error> {
         let accounts = self.accounts.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let builder = Builder { of: self, served: &served, accounts: &accounts, is_told };
+        let builder = Builder { of: self, served: &served, accounts: &accounts, routes: &routes, is_told };
         let meant = self.configured.iter().enumerate().filter(|(_, configured)| is_meant(configured));
         let built = meant.map(|(at, configured)| Ok((at, builder.built(configured)?)));
         let built = built.collect::<Result<_, Error>>()?;
-        Ok(Prepared { of: self, served, built })
+        Ok(Prepared { of: self, served, routes, built, _changing: changing })
     }
 }
 
@@ -156,6 +186,7 @@ impl Prepared<'_> {
             }
         }
         *self.of.served.write().unwrap_or_else(PoisonError::into_inner) = self.served;
+        *self.of.routes.write().unwrap_or_else(PoisonError::into_inner) = self.routes;
     }
 }
 
@@ -164,6 +195,7 @@ struct Builder<'a> {
     of: &'a Shared,
     served: &'a ByFlow,
     accounts: &'a [Connection],
+    routes: &'a Routes,
     /// Whether the operator is told what they had better know.
     is_told: bool,
 }
@@ -185,6 +217,7 @@ pub(super) fn grade(kind: DestinationKind) -> Grade {
 
 impl Builder<'_> {
     fn built(&self, configured: &config::Destination) -> Result<Built, Error> {
+        let configured = &*self.effective(configured);
         // A whole submission has all that a webhook tells; every other destination knows its forms beforehand.
         let is_whole =
             matches!(&configured.target, Target::Webhook(target) if target.shape == config::Shape::Full);
@@ -193,7 +226,7 @@ impl Builder<'_> {
             Some((flow.id.as_str().to_owned(), version))
         };
         let newest = self.delivering(configured).filter(|_| !is_whole).filter_map(newest).collect();
-        Ok(Built { destination: self.destination(configured)?, newest })
+        Ok(Built { destination: self.destination(configured)?.ok_or(Absent::Unread), newest })
     }
 
     /// `None`: not before the form was read from its tool.

@@ -28,6 +28,7 @@ use self::alerting::{Alerting, Sources};
 pub use self::backup::restore;
 use self::connecting::Resuming;
 use self::control::{Control, Socket};
+use self::destinations::Destinations;
 pub use self::error::Error;
 pub use self::keys::{Keys, StoreKeys, master_keys};
 use self::rings::Rings;
@@ -72,6 +73,7 @@ pub struct App {
     /// The connected accounts.
     pub connections: Connections,
     watching: Watching,
+    destinations: Destinations,
     resuming: Resuming,
     backups: Option<backup::Periodic>,
     tasks: Option<Tasks>,
@@ -123,6 +125,7 @@ impl App {
             look: Arc::new(move || looking.look()),
             connections: built.connections.clone(),
             public_url: config.server.public_url.clone(),
+            mappings: Arc::new(built.destinations.clone()),
             sealer: built.sealer.clone(),
             tokens: tokens.clone(),
             workspaces: build::workspaces(config),
@@ -215,6 +218,7 @@ impl App {
             },
             connections: built.connections,
             watching,
+            destinations: built.destinations,
             backups,
             tasks: built.tasks,
         })
@@ -243,6 +247,7 @@ impl App {
         let worker = tokio::spawn(self.worker.run(halted.clone()));
         let connections = tokio::spawn(self.connections.keep_fresh(halted.clone()));
         let watching = tokio::spawn(self.watching.run(halted.clone()));
+        let routes = tokio::spawn(self.destinations.follow_routes(halted.clone()));
         let resuming = tokio::spawn(self.resuming.run(halted.clone()));
         let alerting = tokio::spawn(self.alerting.run(halted.clone()));
         let backups = self.backups.map(|backups| tokio::spawn(backups.run(halted.clone())));
@@ -269,6 +274,7 @@ impl App {
             rings,
             connections,
             watching,
+            routes,
             resuming
         );
         let public = ended.0;

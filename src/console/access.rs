@@ -44,7 +44,7 @@ pub enum Scope {
     /// See destinations and their queues.
     #[serde(rename = "destinations:read")]
     DestinationsRead,
-    /// Pause and resume destinations.
+    /// Pause and resume destinations, and set their mappings.
     #[serde(rename = "destinations:write")]
     DestinationsWrite,
     /// See submissions with their answers, and their deliveries.

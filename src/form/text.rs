@@ -1,5 +1,7 @@
 //! Texts that recall earlier answers: `Hello {{answer:name}}`.
 
+use std::fmt;
+
 use super::{Facts, Form, Kind, Operand, Value};
 
 /// A text cut into its literal parts and recalls.
@@ -23,6 +25,16 @@ pub enum Recall {
     Hidden(String),
     /// `{{variable:name}}`
     Variable(String),
+}
+
+impl fmt::Display for Recall {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Recall::Answer(key) => write!(formatter, "{{{{answer:{key}}}}}"),
+            Recall::Hidden(name) => write!(formatter, "{{{{hidden:{name}}}}}"),
+            Recall::Variable(name) => write!(formatter, "{{{{variable:{name}}}}}"),
+        }
+    }
 }
 
 impl Template {

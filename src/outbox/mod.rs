@@ -15,6 +15,7 @@ mod file;
 mod history;
 mod hold;
 mod ids;
+mod mapping;
 mod person;
 mod query;
 mod repeat;
@@ -45,6 +46,7 @@ pub use self::file::{
 pub use self::history::{Attempt, History};
 pub use self::hold::{DestinationView, Hold, Paused};
 pub use self::ids::{DeliveryKey, DestinationId, InvalidDestinationId, SubmissionId};
+pub use self::mapping::{Route, RouteError, SetRoute};
 pub use self::person::{By, ErasedPerson, InvalidPerson, Person};
 pub use self::query::{Cursor, DeliveryView, Export, Filter, InvalidCursor, Listed, Page, Shown};
 pub use self::repeat::{Answering, Denial, Repeat};

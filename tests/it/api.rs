@@ -1,6 +1,7 @@
 //! The management API of a running Formgate: what a program can do with which token, and what it cannot.
 
 mod connections;
+mod mapping;
 mod office;
 
 use std::collections::BTreeSet;
@@ -175,6 +176,7 @@ async fn flows_destinations_submissions_and_deliveries_are_told_as_the_document_
         ("/api/v1/connections/{connection}/forms/{form}", "FormRead"),
         ("/api/v1/destinations", "DestinationList"),
         ("/api/v1/destinations/{destination}", "DestinationView"),
+        ("/api/v1/destinations/{destination}/mapping", "MappingView"),
         ("/api/v1/submissions", "SubmissionList"),
         ("/api/v1/submissions?flow=flow-a&state=dead&since=2026-01-01T00:00:00Z&limit=1", "SubmissionList"),
         ("/api/v1/submissions/{submission}", "SubmissionView"),

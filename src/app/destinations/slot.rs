@@ -11,10 +11,19 @@ use crate::outbox::{Attempting, Call, Destination, DestinationId, Grade, Outcome
 
 /// What stands in a place.
 pub(super) struct Built {
-    /// `None`: it cannot be made before the form was read from its tool.
-    pub destination: Option<Arc<dyn Destination>>,
+    /// The destination, or why there is none.
+    pub destination: Result<Arc<dyn Destination>, Absent>,
     /// The newest version of each flow that it was made for; empty for one that takes whatever comes.
     pub newest: BTreeMap<String, u32>,
+}
+
+/// Why nothing stands in a place. What is to be delivered there waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Absent {
+    /// The form was not read from its tool yet.
+    Unread,
+    /// The mapping that was set does not fit the form any more.
+    Misfit,
 }
 
 /// A place with a destination in it.
@@ -27,8 +36,10 @@ pub(super) struct Slot {
 
 impl Slot {
     pub(super) fn new(id: DestinationId, grade: Grade, built: Built) -> Self {
-        let account =
-            built.destination.as_ref().map_or_else(|| id.as_str().to_owned(), |to| to.account().into_owned());
+        let account = built
+            .destination
+            .as_ref()
+            .map_or_else(|_absent| id.as_str().to_owned(), |to| to.account().into_owned());
         Self { id, account, grade, built: RwLock::new(Arc::new(built)) }
     }
 
@@ -62,9 +73,10 @@ impl Destination for Slot {
             built.newest.get(&submission.flow_id).is_some_and(|newest| submission.flow_version > *newest);
         Box::pin(async move {
             match &built.destination {
-                Some(destination) if !is_late => destination.deliver(call).await,
-                Some(_) => Outcome::retry("version_not_known_yet", None, None),
-                None => Outcome::retry("form_not_read_yet", None, None),
+                Ok(destination) if !is_late => destination.deliver(call).await,
+                Ok(_) => Outcome::retry("version_not_known_yet", None, None),
+                Err(Absent::Unread) => Outcome::retry("form_not_read_yet", None, None),
+                Err(Absent::Misfit) => Outcome::retry("mapping_does_not_fit", None, None),
             }
         })
     }
@@ -95,10 +107,11 @@ mod tests {
     async fn a_submission_of_a_version_that_another_node_serves_already_waits_for_it() {
         let id = DestinationId::new("crm").expect("an id");
         let built = |newest: u32| Built {
-            destination: Some(Arc::new(Takes(id.clone()))),
+            destination: Ok(Arc::new(Takes(id.clone()))),
             newest: [("contact".to_owned(), newest)].into(),
         };
-        let slot = Slot::new(id.clone(), Grade::D, Built { destination: None, newest: BTreeMap::new() });
+        let absent = |absent| Built { destination: Err(absent), newest: BTreeMap::new() };
+        let slot = Slot::new(id.clone(), Grade::D, absent(Absent::Unread));
         let submission: Submission = serde_json::from_value(serde_json::json!({
             "id": "00000000-0000-8000-8000-000000000001", "flow_id": "contact", "flow_version": 2,
             "form": {"tool": "form", "id": "contact", "title": "Contact"}, "flow_token": "unused", "contact": null,
@@ -117,6 +130,9 @@ mod tests {
             slot.deliver(call).await
         };
         assert_eq!(deliver().await.class, "form_not_read_yet");
+        slot.put(absent(Absent::Misfit));
+        let waits = deliver().await;
+        assert_eq!((waits.class, waits.verdict), ("mapping_does_not_fit", Verdict::Retry { after_ms: None }));
         slot.put(built(1));
         let late = deliver().await;
         assert_eq!((late.class, late.verdict), ("version_not_known_yet", Verdict::Retry { after_ms: None }));

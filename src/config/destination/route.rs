@@ -5,8 +5,8 @@ use toml::de::{DeTable, DeValue};
 
 use crate::config::fault::Place;
 use crate::config::read::{Given, Section};
-use crate::form::mapping::Step;
-use crate::form::{Condition, Template};
+use crate::form::Condition;
+use crate::form::mapping::{Step, given_twice};
 
 const STEP: &str = "\"name\", { drop = true }, { constant = \"…\" }, { template = \"{{answer:key}}\" } or { join = [\"key\", \"key\"], with = \", \" }";
 
@@ -29,51 +29,17 @@ pub(super) fn when(section: &Section<'_>) -> Option<Condition> {
 /// `mapping`: by question's key, or by the name of a value that is made.
 pub(super) fn mapping(section: &Section<'_>) -> Vec<(String, Step)> {
     let steps = table(section, "mapping", |name, value, place| {
-        let step = step(value);
+        let step = json(value).and_then(|value| Step::try_from(value).ok());
         if step.is_none() {
             section.fault(&format!("mapping.{name}"), place, "is not understood", format!("Write {STEP}"));
         }
         step
     });
-    let renamed = |step: &(String, Step)| match &step.1 {
-        Step::Rename(to) => Some(to.clone()),
-        Step::Drop => None,
-        _ => Some(step.0.clone()),
-    };
-    let mut names: Vec<String> = steps.iter().filter_map(renamed).collect();
-    names.sort_unstable();
-    if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-        let reason = format!("gives the name \"{}\" twice", twice[0]);
+    if let Some(twice) = given_twice(steps.iter().map(|(name, step)| (name, step))) {
+        let reason = format!("gives the name \"{twice}\" twice");
         section.fault("mapping", section.place.clone(), reason, "Give each its own name");
     }
     steps
-}
-
-fn step(value: &DeValue<'_>) -> Option<Step> {
-    let table = match value {
-        DeValue::String(name) => return (!name.is_empty()).then(|| Step::Rename(name.to_string())),
-        DeValue::Table(table) => table,
-        _ => return None,
-    };
-    let members: Vec<(&str, Value)> = members(table)?;
-    match members.as_slice() {
-        [("drop", Value::Bool(true))] => Some(Step::Drop),
-        [("constant", value @ (Value::String(_) | Value::Number(_) | Value::Bool(_)))] => {
-            Some(Step::Constant(value.clone()))
-        }
-        [("template", Value::String(text))] => Some(Step::Template(Template::parse(text))),
-        [("join", keys)] => join(keys, ", "),
-        [("join", keys), ("with", Value::String(with))] | [("with", Value::String(with)), ("join", keys)] => {
-            join(keys, with)
-        }
-        _ => None,
-    }
-}
-
-fn join(keys: &Value, with: &str) -> Option<Step> {
-    let keys = keys.as_array()?.iter().map(|key| key.as_str().map(str::to_owned));
-    let of: Vec<String> = keys.collect::<Option<_>>()?;
-    (!of.is_empty()).then(|| Step::Join { of, with: with.to_owned() })
 }
 
 fn members<'t>(table: &'t DeTable<'_>) -> Option<Vec<(&'t str, Value)>> {

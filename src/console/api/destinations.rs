@@ -49,10 +49,10 @@ pub(super) struct Pause {
 #[derive(Serialize, ToSchema)]
 pub(super) struct Changed {
     /// Whether it was not so before.
-    changed: bool,
+    pub(super) changed: bool,
 }
 
-fn destination(call: &Call<'_>) -> Result<DestinationId, Problem> {
+pub(super) fn destination(call: &Call<'_>) -> Result<DestinationId, Problem> {
     match &call.object {
         Object::Destination(id) => DestinationId::new(id.as_str()).map_err(|_invalid| Problem::missing()),
         _ => Err(Problem::missing()),

@@ -4,7 +4,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, PathItem, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
-use super::{Problem, connections, destinations, flows, submissions, tokens};
+use super::{Problem, connections, destinations, flows, mapping, submissions, tokens};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -20,7 +20,7 @@ use super::{Problem, connections, destinations, flows, submissions, tokens};
         tokens::me, flows::list, flows::show, flows::versions, flows::served_document, flows::form, flows::diff,
         flows::approve, flows::make_token, connections::list, connections::show, connections::remove, connections::begin,
         connections::forms, connections::read_form, destinations::list, destinations::show, destinations::pause,
-        destinations::resume, submissions::list, submissions::show, submissions::replay, submissions::delivery,
+        destinations::resume, mapping::show, mapping::set, mapping::unset, mapping::check, submissions::list, submissions::show, submissions::replay, submissions::delivery,
         submissions::replay_delivery, tokens::list, tokens::make, tokens::revoke,
     )
 )]
@@ -43,8 +43,8 @@ struct Refusals;
 
 impl Modify for Refusals {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        for PathItem { get, post, delete, .. } in document.paths.paths.values_mut() {
-            for operation in [get, post, delete].into_iter().flatten() {
+        for PathItem { get, put, post, delete, .. } in document.paths.paths.values_mut() {
+            for operation in [get, put, post, delete].into_iter().flatten() {
                 let responses = &mut operation.responses.responses;
                 for (status, response) in responses.iter_mut().filter(|(status, _)| status.starts_with('4')) {
                     let told = match response {

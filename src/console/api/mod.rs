@@ -10,6 +10,7 @@ mod connections;
 mod destinations;
 mod document;
 mod flows;
+mod mapping;
 mod submissions;
 mod tokens;
 
@@ -36,6 +37,7 @@ use crate::server::{Method, Request, Response, StatusCode};
 use crate::store;
 
 pub use self::document::document;
+pub use self::mapping::{Described, Fault, Looking, Mappings, Tried};
 
 /// Where it is.
 pub const ROOT: &str = "/api/v1/";
@@ -57,6 +59,8 @@ pub struct Resources {
     pub look: Arc<dyn Fn() + Send + Sync>,
     /// Connected accounts.
     pub connections: Connections,
+    /// Those who deliver, asked about mappings.
+    pub mappings: Arc<dyn Mappings>,
     /// Where people reach this server.
     pub public_url: Option<Url>,
     /// Seals flow tokens.
@@ -82,6 +86,9 @@ pub struct Problem {
     pub title: &'static str,
     /// What is wrong, and what to do.
     pub detail: String,
+    /// What is wrong, one by one, where several things can be.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<Fault>,
     /// After how many seconds to try again, for the header.
     #[serde(skip)]
     retry_after_s: u64,
@@ -90,7 +97,7 @@ pub struct Problem {
 impl Problem {
     fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         let title = status.canonical_reason().unwrap_or("Refused");
-        Self { status: status.as_u16(), title, detail: detail.into(), retry_after_s: 1 }
+        Self { status: status.as_u16(), title, detail: detail.into(), faults: Vec::new(), retry_after_s: 1 }
     }
 
     fn bad(detail: impl Into<String>) -> Self {
@@ -128,6 +135,15 @@ impl From<outbox::Error> for Problem {
     fn from(error: outbox::Error) -> Self {
         match error {
             outbox::Error::Store(error) => error.into(),
+            error => Self::new(StatusCode::CONFLICT, error.to_string()),
+        }
+    }
+}
+
+impl From<outbox::RouteError> for Problem {
+    fn from(error: outbox::RouteError) -> Self {
+        match error {
+            outbox::RouteError::Store(error) => error.into(),
             error => Self::new(StatusCode::CONFLICT, error.to_string()),
         }
     }
@@ -249,6 +265,10 @@ routes! {
     GET "destinations/{destination}" Some(Scope::DestinationsRead) => destinations::show;
     POST "destinations/{destination}/pause" Some(Scope::DestinationsWrite) => destinations::pause;
     POST "destinations/{destination}/resume" Some(Scope::DestinationsWrite) => destinations::resume;
+    GET "destinations/{destination}/mapping" Some(Scope::DestinationsRead) => mapping::show;
+    PUT "destinations/{destination}/mapping" Some(Scope::DestinationsWrite) => mapping::set;
+    DELETE "destinations/{destination}/mapping" Some(Scope::DestinationsWrite) => mapping::unset;
+    POST "destinations/{destination}/mapping/check" Some(Scope::DestinationsRead) => mapping::check;
     GET "submissions" Some(Scope::SubmissionsRead) => submissions::list;
     GET "submissions/{submission}" Some(Scope::SubmissionsRead) => submissions::show;
     POST "submissions/{submission}/replay" Some(Scope::SubmissionsWrite) => submissions::replay;
@@ -405,8 +425,10 @@ impl Call<'_> {
     /// The body, which has to be JSON of this shape; an empty one is `{}`.
     fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         let body = if self.body.is_empty() { b"{}".as_slice() } else { self.body };
-        serde_json::from_slice(body)
-            .map_err(|error| Problem::bad(format!("the body cannot be read: {error}")))
+        // An array would be taken for the members of a shape in their order.
+        let object: serde_json::Result<serde_json::Map<_, _>> = serde_json::from_slice(body);
+        let read = object.and_then(|object| T::deserialize(serde_json::Value::Object(object)));
+        read.map_err(|error| Problem::bad(format!("the body cannot be read: {error}")))
     }
 
     /// A parameter of the query that `T` understands.

@@ -1,8 +1,8 @@
 //! A Formgate of two workspaces, each with a flow, a destination and a submission that the destination has refused.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use formgate::app::App;
@@ -39,15 +39,18 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Office {
     public: std::net::SocketAddr,
-    outbox: Outbox,
+    pub outbox: Outbox,
     tokens: formgate::console::access::Tokens,
     pub tools: Tools,
     pub connections: Connections,
     store: formgate::store::Store,
     refuses: Arc<AtomicBool>,
+    bodies: Arc<Mutex<Vec<Json>>>,
     stop: watch::Sender<bool>,
+    /// The sink's and the sandbox's end.
+    _end: watch::Sender<bool>,
     running: JoinHandle<Result<(), formgate::app::Error>>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// An answer of the API.
@@ -87,36 +90,46 @@ fn config(folder: &Path, sink: std::net::SocketAddr, tools: String) -> Config {
              number = \"shop\"\ndeliver_to = [\"to-{name}\"]\n"
         );
     }
+    text += &format!(
+        "[[destination]]\nid = \"mapped-a\"\nworkspace = \"a\"\nkind = \"webhook\"\nurl = \"http://{sink}/\"\n\
+         allow_private_network = true\nsecret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\nmapping = {{ source = {{ constant = \"wa\" }} }}\n"
+    );
     let file = folder.join("formgate.toml");
     std::fs::write(&file, text).expect("a file");
-    Config::load(Some(&file), std::iter::empty()).unwrap_or_else(|faults| panic!("{faults}"))
+    load(&file)
+}
+
+fn load(file: &Path) -> Config {
+    Config::load(Some(file), std::iter::empty()).unwrap_or_else(|faults| panic!("{faults}"))
 }
 
 impl Office {
     pub async fn open() -> Self {
         let refuses = Arc::new(AtomicBool::new(true));
-        let refusing = Arc::clone(&refuses);
-        let handler = move |_request: server::Request| {
+        let (refusing, bodies) = (Arc::clone(&refuses), Arc::<Mutex<Vec<Json>>>::default());
+        let taken = Arc::clone(&bodies);
+        let handler = move |request: server::Request| {
+            taken.lock().expect("no panic").push(serde_json::from_slice(&request.body).unwrap_or_default());
             let refused = refusing.load(Ordering::SeqCst);
             let status = if refused { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::NO_CONTENT };
             std::future::ready(Response::empty(status))
         };
-        let (stop, stopped) = watch::channel(false);
+        let (end, ended) = watch::channel(false);
         let listener = Listener { addr: ([127, 0, 0, 1], 0).into(), tls: None };
         let sink = Server::bind(listener, Limits::default(), Arc::new(handler)).await.expect("a port");
         let address = sink.local_addr();
-        tokio::spawn(sink.run(stopped.clone(), Duration::ZERO));
+        tokio::spawn(sink.run(ended.clone(), Duration::ZERO));
 
         let port = fixture::free_port();
-        let (tools, _dial, sandbox) = fixture::sandbox(port, stopped.clone()).await;
+        let (tools, _dial, sandbox) = fixture::sandbox(port, ended).await;
         let garden: Json = serde_json::from_str(GARDEN).expect("JSON");
         tools.library.put("typeform", garden);
         let folder = tempfile::tempdir().expect("a folder");
         let key = PrivateKey::generate();
         std::fs::write(folder.path().join("shop.pem"), key.private_pem().expose_secret()).expect("a file");
-        let app = App::start(&config(folder.path(), address, fixture::configuration(port, sandbox)))
-            .await
-            .unwrap_or_else(|error| panic!("{error}"));
+        let config = config(folder.path(), address, fixture::configuration(port, sandbox));
+        let app = App::start(&config).await.unwrap_or_else(|error| panic!("{error}"));
+        let (stop, stopped) = watch::channel(false);
         let (public, admin, outbox) = (app.public, app.admin, app.outbox.clone());
         let (tokens, store, connections) = (app.tokens.clone(), app.store(), app.connections.clone());
         let office = Self {
@@ -127,9 +140,11 @@ impl Office {
             connections,
             store,
             refuses,
+            bodies,
             stop,
+            _end: end,
             running: tokio::spawn(app.run(stopped)),
-            _folder: folder,
+            folder,
         };
         for name in ["a", "b"] {
             office.fill_in(admin, &key, &format!("flow-{name}")).await;
@@ -188,6 +203,32 @@ impl Office {
             assert!(Instant::now() < end, "it was not delivered");
             sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Stops Formgate and starts it again.
+    pub async fn restart(&mut self) {
+        let (stop, stopped) = watch::channel(false);
+        std::mem::replace(&mut self.stop, stop).send_replace(true);
+        (&mut self.running).await.expect("it ends").unwrap_or_else(|error| panic!("{error}"));
+        let config = load(&self.folder.path().join("formgate.toml"));
+        let app = App::start(&config).await.unwrap_or_else(|error| panic!("{error}"));
+        (self.public, self.outbox, self.tokens) = (app.public, app.outbox.clone(), app.tokens.clone());
+        (self.store, self.connections) = (app.store(), app.connections.clone());
+        self.running = tokio::spawn(app.run(stopped));
+    }
+
+    /// The answers that the destination of the first workspace was sent last, by their keys.
+    pub fn answers(&self) -> Vec<(String, String)> {
+        let bodies = self.bodies.lock().expect("no panic");
+        let own = bodies.iter().rev().find(|body| body["data"]["flow_id"] == "flow-a");
+        let answers = own.and_then(|body| body["data"]["answers"].as_array()).expect("a submission");
+        let text = |answer: &Json, member: &str| answer[member].as_str().unwrap_or_default().to_owned();
+        answers.iter().map(|answer| (text(answer, "key"), text(answer, "text"))).collect()
+    }
+
+    /// How many submissions were sent to destinations.
+    pub fn attempts(&self) -> usize {
+        self.bodies.lock().expect("no panic").len()
     }
 
     /// Whether the destinations refuse from now on.

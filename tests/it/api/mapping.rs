@@ -1,0 +1,149 @@
+//! Mappings by the API: set, tried, used at once by every node and after a restart, and never in the configuration's place.
+
+use formgate::console::access::Role;
+use formgate::form::mapping::Step;
+use formgate::outbox::{DestinationId, Route};
+use serde_json::{Value as Json, json};
+use tokio::time::{Duration, Instant, sleep};
+
+use super::office::{Answered, Office};
+
+async fn call(office: &Office, token: &str, method: &str, path: &str, body: Option<Json>) -> Answered {
+    office.call(method, &format!("/api/v1/{path}"), Some(token), body).await
+}
+
+const PATH: &str = "destinations/to-a/mapping";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_goes_by_the_mapping_that_was_mended_also_after_a_restart() {
+    let mut office = Office::open().await;
+    let (token, own) = (office.token("a", Role::Editor).await, office.ids("a").await);
+    let delivery = &own.iter().find(|(kind, _)| *kind == "delivery").expect("a delivery").1;
+    assert_eq!(office.answers(), [("name".to_owned(), "Ada".to_owned())]);
+    let none = call(&office, &token, "GET", PATH, None).await;
+    none.is_a("MappingView");
+    assert_eq!((&none.json["source"], &none.json["read_only"]), (&json!("none"), &json!(false)));
+    assert_eq!((&none.json["kind"], &none.json["grade"]), (&json!("webhook"), &json!("D")));
+
+    let body = json!({"when": {"if": {"answer": "name"}, "op": "answered"},
+        "mapping": {"name": "full_name", "greeting": {"template": "Dear {{answer:name}}"}}});
+    let set = call(&office, &token, "PUT", PATH, Some(body.clone())).await;
+    assert_eq!(set.status, 200, "{}", set.json);
+    set.is_a("MappingView");
+    assert_eq!((&set.json["source"], &set.json["set_by"]), (&json!("store"), &json!("api:editor")));
+    assert_eq!((&set.json["mapping"], &set.json["when"]["op"]), (&body["mapping"], &json!("answered")));
+    let again = call(&office, &token, "PUT", PATH, Some(body)).await;
+    assert_eq!((again.status, &again.json["set_at"]), (200, &set.json["set_at"]), "it is the same");
+    let expected = ("api:editor".to_owned(), "destination.mapping_set".to_owned());
+    assert_eq!(office.events_of("to-a").await, [expected]);
+
+    office.restart().await;
+    office.keep_failing(false);
+    let shown = call(&office, &token, "GET", PATH, None).await.json;
+    assert_eq!((&shown["source"], &shown["faults"]), (&json!("store"), &json!([])));
+    let replayed = call(&office, &token, "POST", &format!("deliveries/{delivery}/replay"), None).await;
+    assert_eq!(replayed.status, 200, "{}", replayed.json);
+    office.until_delivered("a").await;
+    let pair = |key: &str, text: &str| (key.to_owned(), text.to_owned());
+    assert_eq!(office.answers(), [pair("full_name", "Ada"), pair("greeting", "Dear Ada")]);
+
+    let unset = call(&office, &token, "DELETE", PATH, None).await;
+    unset.is_a("Changed");
+    assert_eq!((unset.status, &unset.json), (200, &json!({"changed": true})));
+    assert_eq!(call(&office, &token, "DELETE", PATH, None).await.json, json!({"changed": false}));
+    assert_eq!(office.events_of("to-a").await[0].1, "destination.mapping_unset");
+    assert_eq!(call(&office, &token, "GET", PATH, None).await.json["source"], "none");
+    office.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_node_has_set_counts_here_within_ten_seconds() {
+    let office = Office::open().await;
+    let own = office.ids("a").await;
+    let key = own.iter().find(|(kind, _)| *kind == "delivery").expect("a delivery").1.parse().expect("a key");
+    let to = DestinationId::new("to-a").expect("an id");
+    let mapping = [("name".to_owned(), Step::Rename("from_elsewhere".to_owned()))].into();
+    let route = Route { when: None, mapping };
+    // As another node writes it: nothing here is told.
+    assert!(office.outbox.set_route(&to, &route, "api:elsewhere").await.expect("it is set"));
+    let end = Instant::now() + Duration::from_secs(10);
+    // The destination refuses, so the delivery is given up each time, and shows each time by which mapping it went.
+    while office.answers()[0].0 != "from_elsewhere" {
+        assert!(Instant::now() < end, "it is not used: {:?}", office.answers());
+        let before = office.attempts();
+        office.outbox.replay(key, "test").await.expect("it is due");
+        while office.attempts() == before {
+            assert!(Instant::now() < end, "nothing was sent");
+            sleep(Duration::from_millis(20)).await;
+        }
+        sleep(Duration::from_millis(500)).await;
+    }
+    office.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mapping_that_does_not_fit_is_refused_by_key_and_question_and_changes_nothing() {
+    let office = Office::open().await;
+    let token = office.token("a", Role::Editor).await;
+    let check = format!("{PATH}/check");
+    let fits = call(&office, &token, "POST", &check, Some(json!({"mapping": {"name": "full"}}))).await;
+    fits.is_a("Checked");
+    assert_eq!(fits.json, json!({"fits": true, "flows": ["flow-a"], "faults": []}));
+    for (body, at, question, words) in [
+        (
+            json!({"mapping": {"nmae": "full"}}),
+            "mapping.nmae",
+            "nmae",
+            "which no form that is delivered there has",
+        ),
+        (json!({"mapping": {"x": {"template": "{{answer:first}}"}}}), "mapping.x", "first", "“first”"),
+        (json!({"mapping": {"x": {"join": ["name", "last"]}}}), "mapping.x", "last", "“last”"),
+        (json!({"when": {"if": {"answer": "topic"}, "op": "answered"}}), "when", "topic", "when names"),
+        (json!({"mapping": {"name": {"constant": "x"}}}), "mapping.name", "name", "“Your name” has already"),
+    ] {
+        let tried = call(&office, &token, "POST", &check, Some(body.clone())).await;
+        assert_eq!((tried.status, &tried.json["fits"]), (200, &json!(false)), "{body}: {}", tried.json);
+        let fault = &tried.json["faults"][0];
+        assert_eq!((&fault["at"], &fault["question"]), (&json!(at), &json!(question)), "{body}");
+        assert!(fault["text"].as_str().is_some_and(|text| text.contains(words)), "{fault}");
+        let refused = call(&office, &token, "PUT", PATH, Some(body.clone())).await;
+        assert_eq!((refused.status, &refused.json["faults"]), (422, &tried.json["faults"]), "{body}");
+        refused.is_a("Problem");
+    }
+    let twice = json!({"mapping": {"name": "x", "x": {"constant": 1}}});
+    let refused = call(&office, &token, "PUT", PATH, Some(twice)).await;
+    assert!(
+        refused.json["detail"].as_str().is_some_and(|detail| detail.contains("“x” twice")),
+        "{}",
+        refused.json
+    );
+    for wrong in [
+        json!({"mapping": {"name": 1}}),
+        json!({"mapping": {"name": {"drop": false}}}),
+        json!({"mapping": {"": "x"}}),
+        json!({"mapping": []}),
+        json!({"when": {"if": 1}}),
+        json!({"maping": {}}),
+        json!([]),
+    ] {
+        for (method, path) in [("PUT", PATH), ("POST", check.as_str())] {
+            let refused = call(&office, &token, method, path, Some(wrong.clone())).await;
+            assert_eq!(refused.status, 400, "{method} {wrong}");
+            refused.is_a("Problem");
+        }
+    }
+    assert_eq!(call(&office, &token, "GET", PATH, None).await.json["source"], "none");
+    assert_eq!(office.events_of("to-a").await, []);
+
+    // What the configuration says stays there.
+    let path = "destinations/mapped-a/mapping";
+    let shown = call(&office, &token, "GET", path, None).await.json;
+    assert_eq!((&shown["source"], &shown["read_only"]), (&json!("configuration"), &json!(true)));
+    assert_eq!(shown["mapping"], json!({"source": {"constant": "wa"}}));
+    for (method, body) in [("PUT", Some(json!({"mapping": {}}))), ("DELETE", None)] {
+        let refused = call(&office, &token, method, path, body).await;
+        assert_eq!(refused.status, 409);
+        assert!(refused.json["detail"].as_str().is_some_and(|detail| detail.contains("configuration file")));
+    }
+    office.close().await;
+}
