@@ -181,6 +181,7 @@ impl App {
         });
         let sources = Sources {
             store: built.store.clone(),
+            connections: built.connections.clone(),
             outbox: built.outbox.clone(),
             clock: built.clock.clone(),
             metrics: built.metrics.clone(),

@@ -14,6 +14,8 @@ pub enum Cause {
     Breaker(String),
     /// This destination was paused, and not by a person.
     Paused(String),
+    /// The tool does not accept this connection any more.
+    Connection(String),
     /// Exchanges of this flow fail.
     ExchangeErrors(String),
     /// Phones cannot use what this flow's endpoint answers.
@@ -55,6 +57,8 @@ pub enum Cause {
 pub enum Subject<'a> {
     /// A destination.
     Destination(&'a str),
+    /// A connected account.
+    Connection(&'a str),
     /// A flow.
     Flow(&'a str),
     /// A flow, by the id it has at Meta.
@@ -86,6 +90,7 @@ impl Cause {
             Self::DeadLetters(_) => "dead_letters",
             Self::Breaker(_) => "breaker",
             Self::Paused(_) => "paused",
+            Self::Connection(_) => "connection",
             Self::ExchangeErrors(_) => "exchange_errors",
             Self::ClientErrors(_) => "client_errors",
             Self::Tokens(_) => "tokens",
@@ -112,6 +117,7 @@ impl Cause {
             Self::QueueAge(id) | Self::DeadLetters(id) | Self::Breaker(id) | Self::Paused(id) => {
                 Subject::Destination(id)
             }
+            Self::Connection(id) => Subject::Connection(id),
             Self::ExchangeErrors(id)
             | Self::ClientErrors(id)
             | Self::Tokens(id)
@@ -138,6 +144,7 @@ impl Cause {
             | Self::DeadLetters(_)
             | Self::Breaker(_)
             | Self::Paused(_)
+            | Self::Connection(_)
             | Self::Erasure
             | Self::MetaStatus(_)
             | Self::MetaHealth(..)
@@ -161,7 +168,8 @@ impl Cause {
     pub(super) fn calm(&self) -> Duration {
         Duration::from_secs(match self {
             // These end when somebody has done something.
-            Self::DeadLetters(_) | Self::Paused(_) | Self::Key(_) | Self::Backup | Self::Erasure => 0,
+            Self::DeadLetters(_) | Self::Paused(_) | Self::Connection(_) => 0,
+            Self::Key(_) | Self::Backup | Self::Erasure => 0,
             // Meta has its own margin.
             Self::MetaStatus(_) | Self::MetaHealth(..) | Self::MetaVersion(_) | Self::UnknownSubmission => 0,
             // It is over when the queue is much younger than when it began.
@@ -190,6 +198,9 @@ impl Cause {
             }
             Self::Paused(_) => {
                 "formgate destinations list says why. Mend that, then formgate destinations resume ID. Submissions are taken meanwhile, and wait."
+            }
+            Self::Connection(_) => {
+                "Connect the same account again: formgate connect TOOL --name ID; formgate connections show ID says whose it is. What waits for it goes on by itself then."
             }
             Self::ExchangeErrors(_) => {
                 "Look at the log and at formgate_exchange_requests_total by status; README, “When something does not work”, says what each status means. Meta throttles a flow that goes on failing."
@@ -251,7 +262,11 @@ impl fmt::Display for Cause {
         formatter.write_str(self.name())?;
         match self.subject() {
             Subject::Whole => {}
-            Subject::Destination(id) | Subject::Flow(id) | Subject::MetaFlow(id) | Subject::Number(id) => {
+            Subject::Destination(id)
+            | Subject::Connection(id)
+            | Subject::Flow(id)
+            | Subject::MetaFlow(id)
+            | Subject::Number(id) => {
                 write!(formatter, " {id}")?;
             }
         }

@@ -14,7 +14,7 @@ mod window;
 
 pub use self::cause::{Cause, Group, Subject};
 pub use self::rules::{
-    Backup, Disk, Exchanges, Hold, MetaEvent, Number, Paused, Queue, SharedStore, Thresholds, Totals,
+    Account, Backup, Disk, Exchanges, Hold, MetaEvent, Number, Paused, Queue, SharedStore, Thresholds, Totals,
 };
 pub use self::sink::{Failed, Mailbox, Sink, SinkKind};
 pub use self::watch::{Kind, Level, Look, Notice, Sign, Watch};

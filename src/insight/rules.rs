@@ -67,6 +67,17 @@ pub struct Paused {
     pub reason: Option<String>,
 }
 
+/// A connected account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// The connection.
+    pub id: String,
+    /// The tool's name for people.
+    pub tool: &'static str,
+    /// Why the tool does not accept it any more; `None` while it does.
+    pub lost: Option<String>,
+}
+
 /// Exchanges of a flow, counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
@@ -227,6 +238,19 @@ impl Thresholds {
         .into_iter()
         .map(|(cause, level)| Sign { cause, level })
         .collect()
+    }
+
+    /// A connected account, whatever it is used for.
+    pub fn account(&self, account: &Account) -> Sign {
+        let reason = account.lost.as_deref();
+        let text = || {
+            let (tool, id, reason) = (account.tool, &account.id, reason.unwrap_or_default());
+            format!(
+                "{tool} does not accept the connection {id} any more ({reason}); what is delivered or read with it waits."
+            )
+        };
+        let level = level(reason.is_some(), reason.is_none(), text);
+        Sign { cause: Cause::Connection(account.id.clone()), level }
     }
 
     /// The exchanges of a flow within the window.

@@ -116,6 +116,7 @@ impl Sink {
         });
         let subject = match notice.cause.subject() {
             Subject::Destination(id) => Some(("destination", id)),
+            Subject::Connection(id) => Some(("connection", id)),
             Subject::Flow(id) => Some(("flow", id)),
             Subject::MetaFlow(id) => Some(("meta_flow", id)),
             Subject::Number(id) => Some(("number", id)),

@@ -1,5 +1,6 @@
 //! Alerts reach a mail server, a webhook and a chat, over real sockets.
 
+mod lost;
 mod post;
 
 use std::sync::{Arc, Mutex};

@@ -1,6 +1,6 @@
 //! One look at everything: the queues, what was counted, the disk, the backups, what Meta says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +8,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::super::backup::Status;
+use super::super::connecting;
 use crate::config::Config;
+use crate::connector::connection::{Connection, Connections, State};
 use crate::endpoint::Flows;
 use crate::insight::{
-    Backup, Disk, Exchanges, Group, Hold, Look, Number, Paused, Queue, SharedStore, Sign, Thresholds, Totals,
-    Window,
+    Account, Backup, Disk, Exchanges, Group, Hold, Look, Number, Paused, Queue, SharedStore, Sign,
+    Thresholds, Totals, Window,
 };
 use crate::meta;
 use crate::outbox::{Clock, DestinationView, Outbox};
@@ -28,6 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(in crate::app) struct Sources {
     pub store: Store,
     pub outbox: Outbox,
+    pub connections: Connections,
     pub clock: Arc<dyn Clock>,
     pub metrics: Metrics,
     pub flows: Flows,
@@ -45,6 +48,8 @@ pub(super) struct Looking {
     thresholds: Thresholds,
     /// The number of each flow.
     numbers: BTreeMap<String, String>,
+    /// The connection of each destination that is delivered to with one.
+    uses: BTreeMap<String, String>,
     data: PathBuf,
     backup_every: Duration,
     window: Window<Counted>,
@@ -65,10 +70,12 @@ impl Looking {
         };
         let number =
             |flow: &crate::config::Flow| (flow.id.as_str().to_owned(), flow.number.as_str().to_owned());
+        let uses = connecting::uses(config).into_iter();
         Looking {
             sources,
             thresholds,
             numbers: config.flows.iter().map(number).collect(),
+            uses: uses.map(|(to, connection)| (to.to_string(), connection.to_string())).collect(),
             data: config.server.data_dir.clone(),
             backup_every: config.backup.as_ref().map(|backup| backup.every).unwrap_or_default(),
             window: Window::new(WINDOW),
@@ -103,8 +110,16 @@ impl Looking {
     async fn stored(&self, now_ms: i64) -> Result<Vec<Sign>, ()> {
         let thresholds = &self.thresholds;
         let destinations = self.sources.outbox.destinations().await.map_err(|_refused| ())?;
-        let mut signs: Vec<Sign> =
-            destinations.into_iter().flat_map(|view| thresholds.queue(now_ms, &self.queue(view))).collect();
+        let accounts = self.sources.connections.list().await.map_err(|_refused| ())?;
+        let accounts: Vec<Account> = accounts.into_iter().map(account).collect();
+        let lost: BTreeSet<&str> = accounts
+            .iter()
+            .filter(|account| account.lost.is_some())
+            .map(|account| account.id.as_str())
+            .collect();
+        let queues = destinations.into_iter().map(|view| self.queue(view, &lost));
+        let mut signs: Vec<Sign> = queues.flat_map(|queue| thresholds.queue(now_ms, &queue)).collect();
+        signs.extend(accounts.iter().map(|account| thresholds.account(account)));
         let begun_ms = self.sources.outbox.oldest_erasure_ms().await.map_err(|_refused| ())?;
         signs.push(thresholds.erasure(now_ms, begun_ms));
         let events = meta::events(&self.sources.store, now_ms).await.map_err(|_refused| ())?;
@@ -112,11 +127,12 @@ impl Looking {
         Ok(signs)
     }
 
-    fn queue(&self, view: DestinationView) -> Queue {
+    fn queue(&self, view: DestinationView, lost: &BTreeSet<&str>) -> Queue {
         let quarantined = self.sources.metrics.deliveries_ended(&view.id, DeliveryOutcome::Quarantined) > 0;
+        let is_told = self.uses.get(&view.id).is_some_and(|connection| lost.contains(connection.as_str()));
         let paused = view.hold.paused.map(|paused| Paused {
-            // Persons do it by the command line or the console.
-            by_itself: paused.actor == "outbox" || paused.reconnect,
+            // Persons do it by the command line or the console. What waits for a lost account is told of the account.
+            by_itself: if paused.reconnect { !is_told } else { paused.actor == "outbox" },
             reason: paused.reason,
         });
         let hold = Hold { paused, open_since_ms: view.hold.open.map(|open| open.since_ms) };
@@ -172,6 +188,14 @@ impl Looking {
             Err(_unknown) => look.unseen.push(Group::Disk),
         }
     }
+}
+
+fn account(connection: Connection) -> Account {
+    let lost = match connection.state {
+        State::Active => None,
+        State::NeedsReconnect { reason, .. } => Some(reason),
+    };
+    Account { id: connection.id.to_string(), tool: connection.tool.title(), lost }
 }
 
 fn totals_of(totals: FlowTotals) -> Totals {

@@ -10,6 +10,7 @@ use formgate::client::{AddressPolicy, Client, Method, Request, Response};
 use formgate::config::Config;
 use formgate::connector::connection::{ConnectionId, Connections};
 use formgate::endpoint::Flows;
+use formgate::outbox::Outbox;
 use formgate::sandbox::Tools;
 use formgate::sandbox::dial::Dial;
 use secrecy::ExposeSecret as _;
@@ -34,6 +35,7 @@ pub struct Site {
     pub admin: SocketAddr,
     pub connections: Connections,
     pub flows: Flows,
+    pub outbox: Outbox,
     pub folder: tempfile::TempDir,
     stop: watch::Sender<bool>,
     running: JoinHandle<Result<(), formgate::app::Error>>,
@@ -96,9 +98,9 @@ pub async fn start_with(more: &str) -> Site {
     let config = load(folder.path(), &(configuration(port, sandbox) + more));
     let app = App::start(&config).await.unwrap_or_else(|error| panic!("{error}"));
     let (public, admin) = (format!("http://{}", app.public).parse().expect("a URL"), app.admin);
-    let (connections, flows) = (app.connections.clone(), app.flows.clone());
+    let (connections, flows, outbox) = (app.connections.clone(), app.flows.clone(), app.outbox.clone());
     let running = tokio::spawn(app.run(stopped));
-    Site { tools, dial, sandbox, public, admin, connections, flows, folder, stop, running }
+    Site { tools, dial, sandbox, public, admin, connections, flows, outbox, folder, stop, running }
 }
 
 impl Site {
