@@ -40,6 +40,7 @@ struct State {
     /// The longest that anybody waited for an exchange that came to nothing.
     waited: Duration,
     resent: u64,
+    exchanges: Vec<Duration>,
     complaints: Vec<String>,
 }
 
@@ -104,6 +105,7 @@ impl Default for Ledger {
             broken: 0,
             waited: Duration::ZERO,
             resent: 0,
+            exchanges: Vec::new(),
             complaints: Vec::new(),
         };
         Self { state: Mutex::new(state), told: watch::Sender::default(), _folder: folder }
@@ -207,6 +209,16 @@ impl Ledger {
     /// A request whose reply was lost was sent again and answered.
     pub fn resent(&self) {
         self.state().resent += 1;
+    }
+
+    /// A request was answered after this time.
+    pub fn exchanged(&self, took: Duration) {
+        self.state().exchanges.push(took);
+    }
+
+    /// How long requests took since this was asked before.
+    pub fn exchanges(&self) -> Vec<Duration> {
+        std::mem::take(&mut self.state().exchanges)
     }
 
     pub fn broken_and_resent(&self) -> (u64, u64) {

@@ -46,6 +46,9 @@ pub enum Manner {
     Slow(Duration),
 }
 
+/// Whether a request may come in; one that may not is told that there are too many.
+type Ask = dyn FnMut() -> bool + Send;
+
 /// A running destination.
 pub struct Sink {
     pub id: String,
@@ -65,6 +68,8 @@ struct Inside {
     dice: Mutex<SmallRng>,
     /// Hears of every delivery that was taken, or refused for the first time, before it is answered.
     heard: Mutex<Option<mpsc::UnboundedSender<Heard>>>,
+    /// Asked of every request before anything else is done with it.
+    asked: Mutex<Option<Box<Ask>>>,
     /// Keys that came once, where each is refused once.
     refused: Mutex<BTreeSet<String>>,
     /// The longest that anybody waited here for an answer that did not come, or did not end.
@@ -93,6 +98,7 @@ impl Sink {
             manner: Mutex::new(Manner::Well),
             dice: Mutex::new(dice),
             heard: Mutex::default(),
+            asked: Mutex::default(),
             refused: Mutex::default(),
             held: Mutex::default(),
         });
@@ -121,6 +127,11 @@ impl Sink {
     /// The longest that the program waited here for an answer that did not come, or did not end, before it hung up.
     pub fn longest_held(&self) -> Duration {
         *self.inside.held.lock().expect("no panic while held")
+    }
+
+    /// Has this asked of every request.
+    pub fn ask(&self, may_come: impl FnMut() -> bool + Send + 'static) {
+        *self.inside.asked.lock().expect("no panic while held") = Some(Box::new(may_come));
     }
 
     /// What comes from now on.
@@ -177,6 +188,10 @@ impl Inside {
         }
         // A request that is cut off was never here.
         let Some((head, body)) = read_request(&mut stream).await? else { return Ok(()) };
+        let may_come = self.asked.lock().expect("no panic while held").as_mut().is_none_or(|ask| ask());
+        if !may_come {
+            return answer(&mut stream, "429 Too Many Requests\r\nretry-after: 10\r\n").await;
+        }
         match fate {
             Fate::Refuse(status) => return answer(&mut stream, status).await,
             Fate::RefuseOnce if self.is_first(&head) => {

@@ -25,6 +25,8 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Plan<'a> {
     /// Armed in every node.
     pub points: &'a str,
+    /// Further variables of every node.
+    pub variables: &'a [(&'a str, &'a str)],
     /// Further lines of the destination.
     pub lines: &'a str,
     pub people: u64,
@@ -38,7 +40,7 @@ pub struct Plan<'a> {
 
 impl Default for Plan<'_> {
     fn default() -> Self {
-        Plan { points: "", lines: "", people: 6, copies: 1, scale: SCALE, urls: Vec::new() }
+        Plan { points: "", variables: &[], lines: "", people: 6, copies: 1, scale: SCALE, urls: Vec::new() }
     }
 }
 
@@ -59,12 +61,14 @@ impl Scene {
         let mut sink = Sink::start("crm", &ledger, SmallRng::seed_from_u64(dice.random())).await;
         sink.lines = plan.lines.to_owned();
         let time = format!("{}:{}:0", jiff::Timestamp::now().as_millisecond(), plan.scale);
-        let variables = [
+        let redis_url = redis.url();
+        let mut variables = plan.variables.to_vec();
+        variables.extend([
             ("FORMGATE_STORE__KIND", "redis"),
-            ("FORMGATE_STORE__URL", &redis.url()),
+            ("FORMGATE_STORE__URL", &redis_url),
             ("FORMGATE_FAULTS__TIME", &time),
             ("FORMGATE_FAULTS__POINTS", plan.points),
-        ];
+        ]);
         let first = Gate::new(&ledger, &[&sink], &variables);
         let key = MasterKey::generate();
         std::fs::write(first.kept().join("master.key"), key.to_text().expose_secret()).expect("a file");
