@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 mod corpus;
 mod home;
-mod person;
+mod kinds;
+pub(crate) mod person;
 
 const WORKSHOP: &str = include_str!("../fixtures/surveymonkey/workshop.json");
 

@@ -1,5 +1,7 @@
 //! Submissions as Typeform would tell them to the customer's own endpoint, over real sockets.
 
+mod kinds;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -255,6 +255,8 @@ impl<'j> Reader<'j> {
             }
             "nps" => Kind::Nps { labels: self.labels(field) },
             "file_upload" => {
+                let what = "the file is asked for, and what is told in Typeform's shape is without it";
+                self.changed(field.at(), &field.title(), what);
                 let several = flag(properties, "allow_multiple");
                 Kind::File(FileLimits {
                     photos_only: false,

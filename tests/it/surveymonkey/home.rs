@@ -49,25 +49,31 @@ async fn submission() -> Submission {
     WALKED.get_or_init(make).await.clone()
 }
 
-struct Peer {
-    sandbox: Sandbox,
+pub(super) struct Peer {
+    pub(super) sandbox: Sandbox,
     api_url: Url,
+    definition: String,
     /// Dropping it stops the sandbox.
     _stop: watch::Sender<bool>,
 }
 
 async fn peer() -> Peer {
-    let survey = serde_json::from_str(WORKSHOP).expect("our fixture");
+    peer_of(WORKSHOP).await
+}
+
+/// An account with this survey.
+pub(super) async fn peer_of(definition: &str) -> Peer {
+    let survey = serde_json::from_str(definition).expect("a survey");
     let sandbox = Sandbox::new(Account::new(TOKEN, "555", survey));
     let running = sandbox.bind(0).await.expect("a port");
     let api_url = format!("http://{}", running.local_addr().expect("an address")).parse().expect("a URL");
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(running.run(stopped));
-    Peer { sandbox, api_url, _stop: stop }
+    Peer { sandbox, api_url, definition: definition.to_owned(), _stop: stop }
 }
 
 impl Peer {
-    fn destination(&self) -> Responses {
+    pub(super) fn destination(&self) -> Responses {
         Responses {
             id: crm(),
             api: Api {
@@ -80,14 +86,14 @@ impl Peer {
             collector: Some("555".to_owned()),
             surveys: BTreeMap::from([(
                 "contact".to_owned(),
-                Survey::read(WORKSHOP.as_bytes()).expect("our fixture"),
+                Survey::read(self.definition.as_bytes()).expect("a survey"),
             )]),
             found: Mutex::default(),
         }
     }
 }
 
-async fn attempt(destination: &Responses, submission: &Submission, attempt: u32) -> Outcome {
+pub(super) async fn attempt(destination: &Responses, submission: &Submission, attempt: u32) -> Outcome {
     let deadline = Instant::now() + Duration::from_secs(10);
     let key = DeliveryKey::of(submission.id, &destination.id);
     destination.deliver(Call { submission, key, attempt, sent_before: attempt > 1, deadline }).await
