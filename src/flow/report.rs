@@ -39,7 +39,8 @@ pub enum Enforced {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Item {
     /// Which part: `question.KEY`, `question.KEY.option.ID`, `question.KEY.row.ID`, `question.KEY.rule.N`,
-    /// `question.KEY.visible_if`, `page.ID.rule.N`, `page.ID.visible_if`, `ending.KEY`.
+    /// `question.KEY.visible_if`, `page.ID.rule.N`, `page.ID.visible_if`, `ending.KEY`, `hidden.NAME`,
+    /// `variable.NAME`.
     pub at: String,
     /// The text people know it by.
     pub title: String,
@@ -70,7 +71,7 @@ pub struct Report {
     pub blockers: Vec<String>,
     /// Good to know.
     pub advice: Vec<String>,
-    /// Every question, option, row, rule, condition and ending.
+    /// Every question, option, row, rule, condition, ending, hidden value and variable.
     pub items: Vec<Item>,
 }
 

@@ -4,7 +4,7 @@ use super::question::cut;
 use crate::flow::report::{Enforced, Grade, Item};
 use crate::form::{Form, Rule, RuleEffect, Target, Walker};
 
-/// One item per rule, page condition and ending.
+/// One item per rule, page condition, ending, hidden value and variable.
 pub(super) fn items(form: &Form, walker: &Walker) -> Vec<Item> {
     let mut items = Vec::new();
     let mut item = |at: String, title: &str, reason: &str, enforced| {
@@ -54,6 +54,14 @@ pub(super) fn items(form: &Form, walker: &Walker) -> Vec<Item> {
             None => "shown on a screen of its own",
         };
         item(format!("ending.{}", ending.key), &ending.title, reason, Enforced::Nowhere);
+    }
+    for hidden in &form.hidden {
+        let reason = "travels with the link and is never asked";
+        item(format!("hidden.{}", hidden.key), &hidden.key, reason, Enforced::Server);
+    }
+    for variable in &form.variables {
+        let reason = "computed on the server";
+        item(format!("variable.{}", variable.name), &variable.name, reason, Enforced::Server);
     }
     items
 }

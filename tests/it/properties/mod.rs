@@ -8,10 +8,12 @@
 
 mod bytes;
 mod compiling;
+mod definitions;
 pub(crate) mod generate;
 mod hostile;
 mod options;
 mod phone;
+mod reconstruct;
 mod reference;
 mod regressions;
 mod sealed;

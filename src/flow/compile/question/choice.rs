@@ -21,6 +21,9 @@ const ROWS_PER_SCREEN: usize = 5;
 /// Checkbox groups on one screen, for a choice of more than twenty options.
 const GROUPS_PER_SCREEN: usize = 5;
 
+/// Why a bound of a choice of several is the server's.
+const HOW_MANY: &str = "how many may be chosen is checked after sending";
+
 impl Maker<'_> {
     pub(super) fn single_choice(&mut self, choice: &Choice) {
         let options = self.options(&choice.options, choice.other.as_ref().map(|o| o.label.as_deref()));
@@ -61,6 +64,9 @@ impl Maker<'_> {
         }
         let options = self.options(&choice.options, None);
         self.asked.bytes += choice.options.iter().map(|o| o.id.len() + 2).sum::<usize>();
+        let offered = options.len() + usize::from(choice.other.is_some());
+        let has_min = choice.min.is_some_and(|min| min > 1);
+        let has_max = choice.max.is_some_and(|max| (max as usize) < offered);
         if options.len() <= MAX_RADIO {
             let mut extra = json!({});
             let min = choice.min.unwrap_or(0) as usize;
@@ -76,8 +82,12 @@ impl Maker<'_> {
             }
             let label = self.label("CheckboxGroup", self.words.choose);
             self.help_below_heading();
+            let is_untold = |bound: &str| extra.get(bound).is_none();
+            if has_min && is_untold("min-selected-items") || has_max && is_untold("max-selected-items") {
+                self.server_only(HOW_MANY);
+            }
             if choice.other.is_some() {
-                self.required = false;
+                self.not_insisted();
             }
             self.choice_field("CheckboxGroup", &label, "", Role::Answer, options, extra);
             if choice.other.is_some() {
@@ -86,7 +96,10 @@ impl Maker<'_> {
             return;
         }
         self.worse(Grade::Split, "more than 20 options: several groups of boxes, counted together");
-        self.required = false;
+        if has_min || has_max {
+            self.server_only(HOW_MANY);
+        }
+        self.not_insisted();
         let groups: Vec<&[WireOption]> = options.chunks(MAX_RADIO).collect();
         let screens = groups.len().div_ceil(GROUPS_PER_SCREEN);
         for (screen, chunk) in groups.chunks(GROUPS_PER_SCREEN).enumerate() {
@@ -108,6 +121,13 @@ impl Maker<'_> {
                 self.other(None);
             }
             self.next_screen();
+        }
+    }
+
+    /// Several fields answer together, so that none of them can be required by itself.
+    fn not_insisted(&mut self) {
+        if std::mem::take(&mut self.required) {
+            self.server_only("that it must be answered is checked after sending");
         }
     }
 

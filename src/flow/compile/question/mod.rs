@@ -65,6 +65,9 @@ pub(super) fn ask(question: &Question, names: &mut Names, style: Style) -> Asked
         enforced: if question.kind.is_answered() { Enforced::PhoneAndServer } else { Enforced::Nowhere },
     };
     maker.kind();
+    if style.conditional && question.required && question.kind.is_answered() {
+        maker.server_only("that it must be answered where it appears is checked after sending");
+    }
     maker.finish()
 }
 
