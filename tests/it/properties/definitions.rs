@@ -164,16 +164,15 @@ fn hubspot(dice: &mut Dice) -> Value {
     };
     let count = 1 + dice.below(7);
     let mut fields: Vec<Value> = (0..count).map(|number| field(dice, number)).collect();
-    for parent in 0..count {
-        let Some(first) = fields[parent]["options"][0]["value"].as_str().map(str::to_owned) else { continue };
-        if dice.chance(40) && fields[parent]["fieldType"] != "payment_link_radio" {
+    for (parent, asked) in fields.iter_mut().enumerate() {
+        let Some(first) = asked["options"][0]["value"].as_str().map(str::to_owned) else { continue };
+        if dice.chance(40) && asked["fieldType"] != "payment_link_radio" {
             let condition = json!({"operator": "set_any", "values": [first]});
             let mut child = field(dice, 100 + parent);
             if child["fieldType"] == "payment_link_radio" {
                 child["fieldType"] = json!("dropdown");
             }
-            fields[parent]["dependentFields"] =
-                json!([{"dependentCondition": condition, "dependentField": child}]);
+            asked["dependentFields"] = json!([{"dependentCondition": condition, "dependentField": child}]);
         }
     }
     if dice.chance(50) {
