@@ -40,8 +40,8 @@ fn the_same_envelope_on_several_nodes_at_once_is_one_submission_and_one_reply() 
     let (walks, mut dice) = (run::numbers(WALKS.0, WALKS.1), run::dice());
     let ended = run::runtime().block_on(walk(walks, "", &mut dice));
     ended.tell("every request up to five times, on any of three nodes", walks);
-    // TODO-correctness: the state of a first screen has the time at which the walk began, by the node that was asked. Copies
-    // of an opening on two nodes get different replies, until nodes agree on that time without storing it.
+    // README, "Not promised": the state of a first screen has the time at which the walk began, by the node that was asked,
+    // so copies of an opening on two nodes get different replies. They are counted; everything else has to be the same.
     let complaints = ended.ledger.complaints();
     let (openings, others): (Vec<_>, Vec<_>) =
         complaints.into_iter().partition(|what| what.contains("of one opening"));
