@@ -4,6 +4,7 @@ use std::fmt;
 use std::fmt::Write as _;
 
 use serde::Serialize;
+use serde_json::Value;
 
 /// How faithfully something is carried, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -50,6 +51,10 @@ pub struct Item {
     pub reason: String,
     /// Who holds its rules.
     pub enforced: Enforced,
+    /// The part as `schemas/form.schema.json` writes it, where the document does not hold all of it: of a question without
+    /// its rules and its condition, which have items of their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub part: Option<Value>,
 }
 
 /// The report of one compilation. `schemas/report.schema.json` is the same shape.
@@ -88,6 +93,11 @@ impl fmt::Display for Grade {
     }
 }
 
+/// A part of the form for [`Item::part`].
+pub(super) fn part(of: &impl Serialize) -> Option<Value> {
+    serde_json::to_value(of).ok()
+}
+
 impl Report {
     /// Adds what the reader of the source could not carry (`lost`) or carried in another way.
     pub fn note(&mut self, at: &str, title: &str, reason: &str, lost: bool) {
@@ -99,6 +109,7 @@ impl Report {
             grade,
             reason: reason.to_owned(),
             enforced: Enforced::Nowhere,
+            part: None,
         });
     }
 

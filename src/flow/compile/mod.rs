@@ -26,7 +26,7 @@ use super::plan::{Content, DataApi, ENTRY, Entry, Plan, ScreenPlan};
 use super::report::{Enforced, Grade, Item, Report};
 use super::validate::{Severity, Violation, validate};
 use super::words::Words;
-use crate::form::{Fault, Form, Kind, Position, Walker};
+use crate::form::{Fault, Form, Kind, Position, Question, Walker};
 
 /// Most screens of a flow (WhatsApp Flows reference, 4.2).
 const MAX_SCREENS: usize = 100;
@@ -330,7 +330,7 @@ impl<'s> Compiler<'s> {
             let node = nodes.iter().position(|n| matches!(n, Node::Questions(d) if *d == index));
             if node.is_some_and(|node| !reachable.contains(&node)) {
                 for block in &draft.blocks {
-                    unreachable(&mut items, &self.walker.question(&self.form, block.position).key);
+                    unreachable(&mut items, self.walker.question(&self.form, block.position));
                 }
             }
         }
@@ -482,11 +482,12 @@ impl<'s> Compiler<'s> {
     }
 }
 
-fn unreachable(items: &mut [Item], key: &str) {
-    let at = format!("question.{key}");
+fn unreachable(items: &mut [Item], question: &Question) {
+    let at = format!("question.{}", question.key);
     for item in items.iter_mut().filter(|item| item.at == at) {
         item.grade = Grade::Exact;
         item.enforced = Enforced::Nowhere;
+        item.part = question::alone(question);
         "no path of the form leads here, so it is never asked".clone_into(&mut item.reason);
     }
 }

@@ -1,36 +1,38 @@
 //! What the report says of rules, conditions of pages, and endings.
 
 use super::question::cut;
-use crate::flow::report::{Enforced, Grade, Item};
+use crate::flow::report::{Enforced, Grade, Item, part};
 use crate::form::{Form, Rule, RuleEffect, Target, Walker};
 
 /// One item per rule, page condition, ending, hidden value and variable.
 pub(super) fn items(form: &Form, walker: &Walker) -> Vec<Item> {
     let mut items = Vec::new();
-    let mut item = |at: String, title: &str, reason: &str, enforced| {
+    let mut item = |at: String, title: &str, reason: &str, enforced, part| {
         items.push(Item {
             at,
             title: cut(title, 80),
             grade: Grade::Exact,
             reason: reason.to_owned(),
             enforced,
+            part,
         });
     };
     let mut end = 0;
     for page in &form.pages {
         end += page.questions.len();
         let page_title = page.title.as_deref().unwrap_or(&page.id);
-        if page.visible_if.is_some() {
+        if let Some(condition) = &page.visible_if {
             item(
                 format!("page.{}.visible_if", page.id),
                 page_title,
                 "the server shows or passes over the page",
                 Enforced::Server,
+                part(condition),
             );
         }
         for (number, rule) in page.rules.iter().enumerate() {
             let reason = reason(form, walker, rule, end.saturating_sub(1));
-            item(format!("page.{}.rule.{number}", page.id), page_title, reason, Enforced::Server);
+            item(format!("page.{}.rule.{number}", page.id), page_title, reason, Enforced::Server, part(rule));
         }
         for question in &page.questions {
             for (number, rule) in question.rules.iter().enumerate() {
@@ -41,6 +43,7 @@ pub(super) fn items(form: &Form, walker: &Walker) -> Vec<Item> {
                     &question.title,
                     reason,
                     Enforced::Server,
+                    part(rule),
                 );
             }
         }
@@ -53,15 +56,15 @@ pub(super) fn items(form: &Form, walker: &Walker) -> Vec<Item> {
             Some(_) => "shown without its link, which is not https",
             None => "shown on a screen of its own",
         };
-        item(format!("ending.{}", ending.key), &ending.title, reason, Enforced::Nowhere);
+        item(format!("ending.{}", ending.key), &ending.title, reason, Enforced::Nowhere, part(ending));
     }
     for hidden in &form.hidden {
         let reason = "travels with the link and is never asked";
-        item(format!("hidden.{}", hidden.key), &hidden.key, reason, Enforced::Server);
+        item(format!("hidden.{}", hidden.key), &hidden.key, reason, Enforced::Server, part(hidden));
     }
     for variable in &form.variables {
         let reason = "computed on the server";
-        item(format!("variable.{}", variable.name), &variable.name, reason, Enforced::Server);
+        item(format!("variable.{}", variable.name), &variable.name, reason, Enforced::Server, part(variable));
     }
     items
 }

@@ -13,7 +13,7 @@ use super::names::Names;
 use super::question::{self, Part, Style};
 use super::{Mode, Settings};
 use crate::flow::plan::{Block, DataKey, Input, WireOption};
-use crate::flow::report::{Enforced, Grade, Item};
+use crate::flow::report::{self, Enforced, Grade, Item};
 use crate::flow::words::Words;
 use crate::form::{
     Condition, Form, Kind, Op, Operand, Position, Question, Recall, RuleEffect, Target, Template, Test,
@@ -269,9 +269,7 @@ fn jump_targets(form: &Form, walker: &Walker) -> BTreeSet<Position> {
 }
 
 fn visibility(question: &Question, on_phone: bool, items: &mut Vec<Item>) {
-    if question.visible_if.is_none() {
-        return;
-    }
+    let Some(condition) = &question.visible_if else { return };
     let (enforced, reason) = if on_phone {
         (Enforced::PhoneAndServer, "appears on the same screen as soon as the condition holds")
     } else {
@@ -283,5 +281,6 @@ fn visibility(question: &Question, on_phone: bool, items: &mut Vec<Item>) {
         grade: Grade::Exact,
         reason: reason.to_owned(),
         enforced,
+        part: report::part(condition),
     });
 }

@@ -11,7 +11,7 @@ pub(super) use self::text::{cut, fixed, text};
 use super::names::Names;
 use crate::flow::limits;
 use crate::flow::plan::{DataKey, Input, Role, WireOption};
-use crate::flow::report::{Enforced, Grade, Item};
+use crate::flow::report::{self, Enforced, Grade, Item};
 use crate::flow::words::Words;
 use crate::form::{Display, FileLimits, Kind, Labels, MEDIA_TYPES, Question, Template, TextLimits};
 
@@ -49,6 +49,11 @@ pub(super) struct Style {
     pub words: &'static Words,
     /// Inside an `If`: the phone must not insist.
     pub conditional: bool,
+}
+
+/// A question for the report, without what has items of its own.
+pub(super) fn alone(question: &Question) -> Option<serde_json::Value> {
+    report::part(&Question { rules: Vec::new(), visible_if: None, ..question.clone() })
 }
 
 /// Makes `question` ready.
@@ -424,7 +429,7 @@ impl Maker<'_> {
         let at = format!("question.{}.{part}", self.question.key);
         let title = cut(title, 80);
         let enforced = Enforced::PhoneAndServer;
-        self.asked.items.push(Item { at, title, grade, reason: reason.to_owned(), enforced });
+        self.asked.items.push(Item { at, title, grade, reason: reason.to_owned(), enforced, part: None });
     }
 
     fn next_screen(&mut self) {
@@ -440,7 +445,9 @@ impl Maker<'_> {
             if self.reasons.is_empty() { "carried as it is".to_owned() } else { self.reasons.join("; ") };
         let at = format!("question.{}", self.question.key);
         let title = cut(&self.question.title, 80);
-        self.asked.items.insert(0, Item { at, title, grade: self.grade, reason, enforced: self.enforced });
+        let part = if self.grade == Grade::Exact { None } else { alone(self.question) };
+        let (grade, enforced) = (self.grade, self.enforced);
+        self.asked.items.insert(0, Item { at, title, grade, reason, enforced, part });
         self.asked.alone |= self.asked.parts.len() > 1 || matches!(self.question.kind, Kind::Matrix { .. });
         self.asked
     }
