@@ -233,6 +233,11 @@ impl Home {
         sleep(Duration::from_millis(5)).await;
     }
 
+    /// Gives the worker's lanes the time to find that nothing more may begin now.
+    pub async fn rest(&self) {
+        sleep(Duration::from_millis(200)).await;
+    }
+
     pub async fn until(&self, holds: impl Fn() -> bool) {
         let give_up = Instant::now() + PATIENCE;
         while !holds() {
