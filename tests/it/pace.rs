@@ -272,7 +272,7 @@ async fn destinations_of_one_account_share_its_rate_and_its_patience() {
     let working = home.work_at(&all, Pace { rate, ..Pace::default() });
     let both = || started(&first) + started(&second);
     home.until(|| both() == 4 && started(&apart) == 4).await;
-    // A lane that is still looking when the clock jumps takes tokens of the time before.
+    // The clock jumps when nobody is on the way with tokens of the time before.
     home.rest().await;
     home.clock.advance(999);
     home.rest().await;

@@ -176,7 +176,9 @@ impl DestinationLane {
             return Ok(Look { at_ms: latest_ms, wants_slot: true });
         };
         let account = self.destination.account();
-        let tokens = self.outbox.store.take_tokens(&account, self.pace.rate, limits[0], now_ms).await?;
+        // Read now, and not when the look began: an older time would let the bucket forget what was taken since.
+        let taking_ms = self.outbox.clock.now_ms();
+        let tokens = self.outbox.store.take_tokens(&account, self.pace.rate, limits[0], taking_ms).await?;
         if tokens.granted == 0 {
             return Ok(Look::at(tokens.next_at_ms.min(latest_ms)));
         }

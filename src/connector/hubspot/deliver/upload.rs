@@ -167,11 +167,6 @@ fn judge(response: &Response, title: &str) -> Result<(), Outcome> {
             code,
             format!("HubSpot does not take the file of “{title}”; see the submission"),
         ),
-        401 => Outcome::reconnect(
-            "token",
-            code,
-            "reconnect HubSpot: it does not accept the token, which is wrong, expired or revoked",
-        ),
         403 => Outcome::reconnect(
             "scope",
             code,

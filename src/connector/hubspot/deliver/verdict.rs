@@ -22,11 +22,6 @@ pub(super) fn judge(status: StatusCode, headers: &HeaderMap, body: &[u8], plan: 
     match status.as_u16() {
         200..=299 => Outcome::delivered(code),
         400 => refused(code, &body, plan),
-        401 => Outcome::reconnect(
-            "token",
-            code,
-            "reconnect HubSpot: it does not accept the token, which is wrong, expired or revoked",
-        ),
         403 => Outcome::reconnect(
             "scope",
             code,
@@ -46,6 +41,11 @@ pub(in crate::connector::hubspot) fn usual(status: StatusCode, headers: &HeaderM
     let code = Some(status.as_u16());
     let asked = retry_after(headers);
     match status.as_u16() {
+        401 => Outcome::reconnect(
+            "token",
+            code,
+            "reconnect HubSpot: it does not accept the token, which is wrong, expired or revoked",
+        ),
         429 if text(body, "policyName") == Some("DAILY") => {
             Outcome::retry("rate", code, Some(asked.unwrap_or(0).max(DAY_USED_UP_MS)))
         }
