@@ -144,7 +144,7 @@ pub async fn print(gate: &Gate, bare: &Bare) {
 fn session_at(handler: &Handler, screen: &str) -> Session {
     let hidden = handler.form().hidden.iter();
     let hidden = hidden.filter_map(|hidden| Some((hidden.key.clone(), hidden.default.clone()?))).collect();
-    let mut show = handler.open(Session::start([7; 16], 1_800_000_000_000, hidden));
+    let mut show = handler.open(Session::start([7; 16], hidden));
     while show.screen != screen {
         let session = show.session.expect("a screen with a state");
         match handler.step(session, &show.screen, &Map::new()) {

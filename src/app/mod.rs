@@ -254,6 +254,7 @@ impl App {
         let backups = self.backups.map(|backups| tokio::spawn(backups.run(halted.clone())));
         let keeper = tokio::spawn(self.outbox.clone().keep_house(self.retention, halted.clone()));
         let fetcher = tokio::spawn(self.outbox.clone().fetch_files(halted.clone()));
+        let openings = tokio::spawn(self.outbox.clone().keep_openings(halted.clone()));
         let control = Arc::new(self.control);
         let rings = tokio::spawn(Arc::clone(&control).follow_keys(halted.clone()));
         let control = self.socket.map(|socket| tokio::spawn(socket.serve(control, halted)));
@@ -271,6 +272,7 @@ impl App {
             worker,
             keeper,
             fetcher,
+            openings,
             alerting,
             rings,
             connections,
@@ -285,6 +287,8 @@ impl App {
         if let Some(backups) = backups {
             let _ended = backups.await;
         }
+        // The last of them were noted while connections drained; a store that has stopped took its own leave.
+        let _written = self.outbox.write_openings().await;
         end.send_replace(true);
         if let Some(tasks) = tasks {
             let _ended = tasks.await;

@@ -104,9 +104,10 @@ async fn close_walk(
 ) -> Answer {
     let action = exchange.action;
     let Close { completed, handler, token, body } = close;
-    let submission =
-        submission::build(parts, flow, &handler, &completed, &exchange.flow_token, token.as_ref());
-    let rule = repeat::answering(flow, token.as_ref());
+    let opened_at_ms = parts.outbox.opened_at_ms(completed.walk).await;
+    let (token, text) = (token.as_ref(), exchange.flow_token.as_str());
+    let submission = submission::build(parts, flow, &handler, &completed, text, token, opened_at_ms);
+    let rule = repeat::answering(flow, token);
     if let Err(refusal) = parts.outbox.may_close(rule, &submission).await {
         let reply = refused(handler.form(), refusal);
         let reply = sealer.seal(reply.body.to_string().as_bytes()).into_bytes();
@@ -235,13 +236,16 @@ impl Turner<'_> {
             .hidden
             .iter()
             .filter_map(|h| Some((h.key.clone(), sent(&h.key).or_else(|| h.default.clone())?)));
-        Session::start(id, self.parts.clock.now_ms(), hidden.collect())
+        Session::start(id, hidden.collect())
     }
 
     /// INIT: the entry of the newest version, with what the entries of older ones need besides. The message may be old,
     /// and nothing says which version its phone shows.
     fn open(&self, token: Option<&Token>, newest: &Arc<Handler>) -> Outcome {
         let mut show = newest.open(self.fresh(token, newest.form()));
+        if let Some(session) = &show.session {
+            self.parts.outbox.note_opening(session.id);
+        }
         for older in self.flow.versions.iter().skip(1).filter(|_| show.session.is_some()) {
             let inputs: Vec<&str> = match older.plan().screens.first().map(|screen| &screen.content) {
                 Some(Content::Questions(blocks)) => {
@@ -275,7 +279,9 @@ impl Turner<'_> {
         let Some(handler) = self.handler() else { return self.expired(self.flow.newest()) };
         let screen = &self.exchange.screen;
         let session = if handler.is_cover(screen) {
-            Some(self.fresh(token.as_ref(), handler.form()))
+            let session = self.fresh(token.as_ref(), handler.form());
+            self.parts.outbox.note_opening(session.id);
+            Some(session)
         } else {
             self.session(handler)
         };

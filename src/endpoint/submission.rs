@@ -9,7 +9,7 @@ use crate::flow::words::Words;
 use crate::form::{Kind, Question, Value};
 use crate::outbox::{Answer, Form, Submission, SubmissionId};
 
-/// The submission of a completed walk.
+/// The submission of a completed walk; `opened_at_ms` is when it began, if that is known.
 pub(super) fn build(
     parts: &Parts,
     flow: &Flow,
@@ -17,7 +17,9 @@ pub(super) fn build(
     completed: &Completed,
     flow_token: &str,
     token: Option<&Token>,
+    opened_at_ms: Option<i64>,
 ) -> Submission {
+    let completed_at_ms = parts.clock.now_ms();
     let form = handler.form();
     let words = Words::of(&form.locale);
     let campaign = token.and_then(|token| token.campaign.clone());
@@ -28,8 +30,9 @@ pub(super) fn build(
         form: Form { tool: form.tool.clone(), id: form.id.clone(), title: form.title.clone() },
         flow_token: flow_token.to_owned(),
         contact: token.and_then(repeat::contact),
-        started_at_ms: completed.started_at_ms,
-        completed_at_ms: parts.clock.now_ms(),
+        // By another node's clock it may have been later.
+        started_at_ms: opened_at_ms.unwrap_or(completed_at_ms).min(completed_at_ms),
+        completed_at_ms,
         locale: form.locale.clone(),
         source: campaign.map(|campaign| ("campaign".to_owned(), campaign)).into_iter().collect(),
         hidden: completed.hidden.clone(),

@@ -16,6 +16,7 @@ mod history;
 mod hold;
 mod ids;
 mod mapping;
+mod opening;
 mod person;
 mod query;
 mod repeat;
@@ -142,6 +143,8 @@ pub struct Outbox {
     files: Option<Files>,
     // Erasures of persons run one after the other: each writes down how far it is.
     erasing: Arc<Semaphore>,
+    // When walks began, until it is written down.
+    openings: Arc<opening::Openings>,
     // Tells the workers of this process that something is due; what they miss they find by the due times.
     wake: Arc<watch::Sender<()>>,
 }
@@ -175,7 +178,7 @@ impl Outbox {
     /// The outbox over this store.
     pub fn new(store: Store, seal: Arc<dyn SealBody>, clock: Arc<dyn Clock>) -> Self {
         let (erasing, wake) = (Arc::new(Semaphore::new(1)), Arc::new(watch::Sender::new(())));
-        Self { store, seal, clock, index: None, files: None, erasing, wake }
+        Self { store, seal, clock, index: None, files: None, erasing, openings: Arc::default(), wake }
     }
 
     /// Lets persons be found, for their export and erasure, by hashes under this key.

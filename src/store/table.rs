@@ -49,11 +49,13 @@ pub enum Table {
     Job,
     /// Submission id → what became of its files, sealed.
     File,
+    /// Walk → when it began, for some days.
+    Opening,
 }
 
 impl Table {
     /// All of them.
-    pub(super) const ALL: [Self; 23] = [
+    pub(super) const ALL: [Self; 24] = [
         Self::Submission,
         Self::Timeline,
         Self::Reply,
@@ -77,6 +79,7 @@ impl Table {
         Self::Witness,
         Self::Answered,
         Self::Revoked,
+        Self::Opening,
     ];
 
     /// Its number on disk.
@@ -105,6 +108,7 @@ impl Table {
             Self::Witness => 30,
             Self::Answered => 19,
             Self::Revoked => 20,
+            Self::Opening => 31,
         }
     }
 

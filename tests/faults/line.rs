@@ -1,6 +1,5 @@
 //! The network between phones and nodes: any node gets a request, and a bad line sends it several times at once.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -18,19 +17,13 @@ pub struct Line {
     copies: usize,
     ledger: Arc<Ledger>,
     dice: Arc<Mutex<SmallRng>>,
-    opens: Arc<AtomicBool>,
 }
 
 impl Line {
     pub fn new(addresses: &[String], copies: usize, ledger: &Arc<Ledger>, dice: SmallRng) -> Line {
         let nodes = addresses.iter().map(|address| HttpTransport::new(address).expect("an address"));
         let dice = Arc::new(Mutex::new(dice));
-        Line { nodes: nodes.collect(), copies, ledger: Arc::clone(ledger), dice, opens: Arc::default() }
-    }
-
-    /// Whether what is sent next opens a flow.
-    pub fn opens(&self, opens: bool) {
-        self.opens.store(opens, Ordering::Relaxed);
+        Line { nodes: nodes.collect(), copies, ledger: Arc::clone(ledger), dice }
     }
 
     /// Where each copy of a request goes.
@@ -53,8 +46,7 @@ impl Transport for Line {
         let good: Vec<_> = answers.iter().flatten().filter(|answer| answer.status == 200).cloned().collect();
         // One envelope has one reply: two of them under one key and IV would lay both open.
         if good.iter().any(|answer| answer.body != good[0].body) {
-            let what = if self.opens.load(Ordering::Relaxed) { "opening" } else { "envelope" };
-            self.ledger.complain(format!("{} copies of one {what} got different replies", good.len()));
+            self.ledger.complain(format!("{} copies of one envelope got different replies", good.len()));
         }
         good.into_iter().next().map_or_else(|| answers.swap_remove(0), Ok)
     }

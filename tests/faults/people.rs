@@ -154,9 +154,7 @@ impl Person {
 
         let mut faults_seen = 0;
         let mut asked = Instant::now();
-        self.line.opens(true);
         let mut outcome = player.open().await?;
-        self.line.opens(false);
         loop {
             match outcome {
                 Outcome::Shown => {
@@ -193,12 +191,7 @@ impl Person {
                     asked = Instant::now();
                     outcome = match player.screen() {
                         Some(_) => player.tap_footer().await?,
-                        None => {
-                            self.line.opens(true);
-                            let opened = player.open().await?;
-                            self.line.opens(false);
-                            opened
-                        }
+                        None => player.open().await?,
                     };
                 }
                 other => {

@@ -12,7 +12,8 @@ use formgate::flow::limits::Version;
 use formgate::flow::plan::{DataApi, Entry as FlowEntry};
 use formgate::form::{Form, Validator};
 use formgate::player::strategy::{Hostile, Played, Random, Truthful, Verdict, play};
-use formgate::player::{Entry, Options, Outcome, RawSignature};
+use formgate::player::transport::HttpTransport;
+use formgate::player::{Entry, Options, Outcome, Player, RawSignature};
 use serde_json::{Value, json};
 
 use fixture::{SECRET, Setup, key};
@@ -101,11 +102,8 @@ async fn the_same_envelope_gets_the_same_bytes_and_the_same_submit_one_submissio
     assert_eq!(gate.submissions().await.len(), 1);
 }
 
-#[tokio::test]
-async fn other_answers_after_the_end_are_a_second_submission_linked_to_the_first() {
-    let gate = Setup::of(&short(), &Settings::default()).start().await;
-    let mut player = gate.player("t");
-    player.open().await.expect("opened");
+/// Fills the only screen of [`short`]; the name of the input for the name.
+async fn fill(player: &mut Player<HttpTransport>) -> String {
     let screen = player.screen().expect("a screen");
     let named = |part: &str| screen.inputs().find(|i| i.name.contains(part)).expect("an input").name.clone();
     let (name, colour) = (named("name"), named("colour"));
@@ -115,6 +113,58 @@ async fn other_answers_after_the_end_are_a_second_submission_linked_to_the_first
         panic!("a choice: {options:?}")
     };
     player.fill(&colour, json!(options[1].id)).await.expect("filled");
+    name
+}
+
+/// Taps through to the end.
+async fn end(player: &mut Player<HttpTransport>) {
+    let mut outcome = player.tap_footer().await.expect("an answer");
+    if outcome == Outcome::Shown {
+        outcome = player.tap_footer().await.expect("an answer");
+    }
+    assert!(matches!(outcome, Outcome::Completed(_)), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_copy_of_an_opening_gets_the_same_bytes_from_another_process_and_the_walk_began_when_it_was_opened()
+{
+    let gate = Setup::of(&short(), &Settings::default()).start().await;
+    let mut player = gate.player("t");
+    let before_ms = gate.now_ms();
+    player.open().await.expect("opened");
+    let opened_ms = gate.now_ms();
+    let first = player.raw_resend().await.expect("an answer").expect("a request").body;
+    gate.write_openings().await;
+    while gate.now_ms() == opened_ms {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    gate.restart();
+    assert_eq!(player.raw_resend().await.expect("an answer").expect("a request").body, first);
+    // This process has noted the copy, too; what was written first is what counts.
+    gate.write_openings().await;
+    fill(&mut player).await;
+    end(&mut player).await;
+    let stored = gate.submissions().await.remove(0);
+    assert!((before_ms..=opened_ms).contains(&stored.started_at_ms), "{} {stored:?}", opened_ms);
+    assert!(stored.completed_at_ms > opened_ms);
+
+    // Nobody knows when this one was opened: it began when it was closed.
+    player.open().await.expect("opened");
+    gate.restart();
+    fill(&mut player).await;
+    end(&mut player).await;
+    let stored = gate.submissions().await;
+    let late = stored.iter().find(|late| late.started_at_ms > opened_ms).expect("the second");
+    assert_eq!(late.started_at_ms, late.completed_at_ms);
+}
+
+#[tokio::test]
+async fn other_answers_after_the_end_are_a_second_submission_linked_to_the_first() {
+    let gate = Setup::of(&short(), &Settings::default()).start().await;
+    let mut player = gate.player("t");
+    player.open().await.expect("opened");
+    let screen = player.screen().expect("a screen");
+    let name = fill(&mut player).await;
     let payload = player.footer_payload().expect("a payload");
     // The person ends, gets no answer, goes back, mends the name and ends again; then taps once more.
     for person in ["Ada", "Grace", "Grace"] {

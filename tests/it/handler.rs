@@ -34,7 +34,7 @@ impl Flow {
     }
 
     fn session(&self) -> Session {
-        Session::start([1; 16], 1_000, BTreeMap::new())
+        Session::start([1; 16], BTreeMap::new())
     }
 
     fn open(&self) -> Show {

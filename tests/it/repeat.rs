@@ -52,15 +52,30 @@ async fn opens(gate: &Gate, token: &str) -> Result<(), String> {
     }
 }
 
+/// What the person reads whose token does not open the flow. A store that is too busy to be asked lets it open at first.
+async fn refused(gate: &Gate, token: &str) -> String {
+    for _ in 0..100 {
+        if let Err(told) = opens(gate, token).await {
+            return told;
+        }
+    }
+    panic!("it opens the flow");
+}
+
 /// Ends a walk whose only screen is open; says what the person reads if that is refused.
 async fn end(player: &mut Player<HttpTransport>, name: &str) -> Option<String> {
     let screen = player.screen().expect("a screen");
     let input = screen.inputs().next().expect("an input").name.clone();
     player.fill(&input, json!(name)).await.expect("filled");
-    match player.tap_footer().await.expect("an answer") {
-        Walked::Expired(message) => message,
-        _ => None,
+    // Where the store is too busy to be asked, the commit decides: the person is asked to tap again, and told why then.
+    for _ in 0..100 {
+        match player.tap_footer().await.expect("an answer") {
+            Walked::Expired(message) => return message,
+            Walked::Completed(_) => return None,
+            _ => {}
+        }
     }
+    panic!("it never came to an end");
 }
 
 /// The closing request of a walk, with another name in it, as a phone that went back sends it.
@@ -88,7 +103,7 @@ async fn who_may_answer_once_is_told_so_when_the_flow_is_opened_and_at_the_lates
     let resent_again = late.raw_resend().await.expect("an answer").expect("a request");
     assert_eq!((resent.status, resent.body), (427, resent_again.body));
     for token in [&first, &second, &token(&gate, ada)] {
-        assert_eq!(opens(&gate, token).await, Err(ANSWERED.to_owned()));
+        assert_eq!(refused(&gate, token).await, ANSWERED);
     }
     // A double tap of the one that counted is the same answer once more, and not a second one.
     let last = early.walk().requests().last().cloned().expect("a request");
@@ -166,7 +181,7 @@ async fn a_token_that_was_revoked_opens_nothing_and_ends_nothing() {
     under_way.open().await.expect("opened");
     assert!(gate.outbox.revoke_token(&revoked, None, "cli").await.expect("revoked"));
     assert!(!gate.outbox.revoke_token(&revoked, None, "cli").await.expect("a read"), "it is already");
-    assert_eq!(opens(&gate, &revoked).await, Err(EXPIRED.to_owned()));
+    assert_eq!(refused(&gate, &revoked).await, EXPIRED);
     assert_eq!(opens(&gate, &other).await, Ok(()));
     assert_eq!(end(&mut under_way, "Ada").await.as_deref(), Some(EXPIRED));
     assert!(gate.submissions().await.is_empty());

@@ -97,8 +97,6 @@ pub struct Completed {
     pub hidden: BTreeMap<String, String>,
     /// Entry of [`Form::endings`].
     pub ending: Option<usize>,
-    /// When the flow was opened, in milliseconds since 1970.
-    pub started_at_ms: i64,
     /// A few lines for the chat; personal answers are masked.
     pub summary: String,
 }
@@ -345,7 +343,6 @@ impl Handler {
             variables,
             hidden: session.hidden.clone(),
             ending,
-            started_at_ms: session.started_at_ms,
             summary,
         }
     }

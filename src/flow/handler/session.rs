@@ -1,4 +1,5 @@
-//! What travels with the screen, sealed: the answers so far and the way they were given.
+//! What travels with the screen, sealed: the answers so far and the way they were given. It has no time in it: the same
+//! request has to have the same reply on every node.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +12,6 @@ use crate::form::{Answers, Position};
 pub struct Session {
     /// Derived from the first envelope of the walk.
     pub id: [u8; 16],
-    /// When the flow was opened, in milliseconds since 1970.
-    pub started_at_ms: i64,
     /// Values that came with the token.
     pub hidden: BTreeMap<String, String>,
     /// Questions shown and left, in their order, each once.
@@ -46,10 +45,9 @@ pub struct Unreadable;
 
 impl Session {
     /// The session of a walk that begins.
-    pub fn start(id: [u8; 16], started_at_ms: i64, hidden: BTreeMap<String, String>) -> Session {
+    pub fn start(id: [u8; 16], hidden: BTreeMap<String, String>) -> Session {
         Session {
             id,
-            started_at_ms,
             hidden,
             trail: Vec::new(),
             answers: Answers::new(),
@@ -95,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_session_survives_its_bytes_and_other_bytes_are_refused() {
-        let session = Session::start([7; 16], 1_700_000_000_000, BTreeMap::from([("a".into(), "b".into())]));
+        let session = Session::start([7; 16], BTreeMap::from([("a".into(), "b".into())]));
         let mut bytes = session.to_bytes();
         assert_eq!(Session::from_bytes(&bytes), Ok(session));
         bytes.push(0);

@@ -10,7 +10,7 @@ use formgate::endpoint::{Endpoint, Flow, Flows, TokenPolicy, TokenSignature};
 use formgate::flow::compile::{Compiled, Settings, compile};
 use formgate::flow::handler::Handler;
 use formgate::form::Form;
-use formgate::outbox::{DestinationId, Filter, Outbox, Repeat, Submission, SystemClock};
+use formgate::outbox::{Clock as _, DestinationId, Filter, Outbox, Repeat, Submission, SystemClock};
 use formgate::player::document::Document;
 use formgate::player::transport::HttpTransport;
 use formgate::player::{Options, Player};
@@ -63,7 +63,11 @@ impl Setup {
         let clock = Arc::new(SystemClock::new());
         let vault = Vault::new(sealer.clone(), Purpose::StoredBody);
         let index = MacKey::from_bytes(&[7; 32]).expect("32 bytes");
-        let outbox = Outbox::new(store.clone(), Arc::new(vault), clock.clone()).indexed(Arc::new(index));
+        let (vault, index): (Arc<Vault>, Arc<MacKey>) = (Arc::new(vault), Arc::new(index));
+        let outbox = {
+            let (store, clock) = (store.clone(), Arc::clone(&clock));
+            move || Outbox::new(store.clone(), vault.clone(), clock.clone()).indexed(index.clone())
+        };
         let metrics = Metrics::new();
         let secret = AppSecret::new(SecretString::from(SECRET), None).expect("a secret");
         let document = self.versions.first().expect("a version").document.clone();
@@ -81,16 +85,20 @@ impl Setup {
             metrics: metrics.flow("contact"),
             test: false,
         }]);
-        let begin: Box<dyn Fn() -> Endpoint> = {
-            let (sealer, outbox, metrics) = (sealer.clone(), outbox.clone(), metrics.clone());
+        let begin: Box<dyn Fn() -> Serving> = {
+            let (sealer, metrics, clock) = (sealer.clone(), metrics.clone(), Arc::clone(&clock));
             Box::new(move || {
-                Endpoint::new(flows.clone(), sealer.clone(), outbox.clone(), clock.clone(), metrics.clone())
+                let (flows, outbox, clock) = (flows.clone(), outbox(), clock.clone());
+                let endpoint = Endpoint::new(flows, sealer.clone(), outbox.clone(), clock, metrics.clone());
+                Serving { endpoint, outbox }
             })
         };
-        let endpoint = Arc::new(Mutex::new(begin()));
-        let serving = Arc::clone(&endpoint);
+        let begun = begin();
+        let outbox = begun.outbox.clone();
+        let serving = Arc::new(Mutex::new(begun));
+        let asked = Arc::clone(&serving);
         let handler = move |request: Request| {
-            let endpoint = serving.lock().expect("no panic while held").clone();
+            let endpoint = asked.lock().expect("no panic while held").endpoint.clone();
             async move {
                 match request.path().strip_prefix("/flows/") {
                     Some(flow) => endpoint.exchange(flow, &request).await,
@@ -111,12 +119,19 @@ impl Setup {
             outbox,
             sealer,
             metrics,
+            clock,
             begin,
-            endpoint,
+            serving,
             _directory: directory,
             _stop: stop,
         }
     }
+}
+
+/// What a process has in memory.
+struct Serving {
+    endpoint: Endpoint,
+    outbox: Outbox,
 }
 
 /// A running endpoint.
@@ -128,8 +143,9 @@ pub struct Gate {
     pub outbox: Outbox,
     pub sealer: Sealer,
     pub metrics: Metrics,
-    begin: Box<dyn Fn() -> Endpoint>,
-    endpoint: Arc<Mutex<Endpoint>>,
+    clock: Arc<SystemClock>,
+    begin: Box<dyn Fn() -> Serving>,
+    serving: Arc<Mutex<Serving>>,
     _directory: TempDir,
     _stop: watch::Sender<bool>,
 }
@@ -151,7 +167,18 @@ impl Gate {
 
     /// From now on it remembers only what is stored, as after a restart, or as another node.
     pub fn restart(&self) {
-        *self.endpoint.lock().expect("no panic while held") = (self.begin)();
+        *self.serving.lock().expect("no panic while held") = (self.begin)();
+    }
+
+    /// Writes down which walks began, as a process does every second.
+    pub async fn write_openings(&self) {
+        let outbox = self.serving.lock().expect("no panic while held").outbox.clone();
+        outbox.write_openings().await.expect("written");
+    }
+
+    /// The time of the endpoint.
+    pub fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
     }
 
     /// Everything that was stored.

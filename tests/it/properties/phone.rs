@@ -26,7 +26,7 @@ impl Phone {
 
     /// A session as INIT begins it.
     pub fn session(&self) -> Session {
-        Session::start([9; 16], 1_000, self.hidden.clone())
+        Session::start([9; 16], self.hidden.clone())
     }
 
     pub fn open(&self) -> Show {
