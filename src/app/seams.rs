@@ -27,6 +27,11 @@ impl Clock for SharedTime {
             }
         })
     }
+
+    fn sleep_ms(&self, wait_ms: i64) -> Sleep<'_> {
+        let wait_ms = fault::real_wait_ms(u64::try_from(wait_ms).unwrap_or(0));
+        Box::pin(tokio::time::sleep(Duration::from_millis(wait_ms)))
+    }
 }
 
 impl Mac for MacKey {

@@ -18,6 +18,11 @@ pub trait Clock: Send + Sync {
 
     /// Ends when `now_ms` has reached `at_ms`.
     fn sleep_until_ms(&self, at_ms: i64) -> Sleep<'_>;
+
+    /// Ends after so many milliseconds, whatever the clock says then.
+    fn sleep_ms(&self, wait_ms: i64) -> Sleep<'_> {
+        self.sleep_until_ms(self.now_ms().saturating_add(wait_ms))
+    }
 }
 
 /// The real time. It reads the wall clock once and goes on with the monotonic one, so that a wall clock that jumps makes

@@ -1,7 +1,8 @@
 //! The wall clock jumps, by an hour and by a day, to and fro, while deliveries wait for their second attempt.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
+use std::fs::{File, Permissions};
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,13 +32,13 @@ const NOTED: Duration = Duration::from_millis(150);
 const HOUR_MS: i64 = 3_600_000;
 
 /// Milliseconds that the program's wall clock is ahead of ours.
-struct Wall {
+pub struct Wall {
     file: File,
     folder: TempDir,
 }
 
 impl Wall {
-    fn new() -> Wall {
+    pub fn new() -> Wall {
         let folder = tempfile::tempdir().expect("a folder");
         let file = File::create_new(folder.path().join("ahead")).expect("a file");
         let wall = Wall { file, folder };
@@ -45,8 +46,21 @@ impl Wall {
         wall
     }
 
-    fn set(&self, ahead_ms: i64) {
+    pub fn set(&self, ahead_ms: i64) {
         self.file.write_all_at(&ahead_ms.to_ne_bytes(), 0).expect("the clock");
+    }
+
+    /// A program that tells the time by this clock.
+    pub fn program(&self, program: &Path) -> PathBuf {
+        let path = self.folder.path().join("program");
+        let (library, program) = (library().display(), program.display());
+        let script = format!(
+            "#!/bin/sh\nLD_PRELOAD='{library}' POWERLOSS_CLOCK='{}' exec '{program}' \"$@\"\n",
+            self.path()
+        );
+        std::fs::write(&path, script).expect("a file");
+        std::fs::set_permissions(&path, Permissions::from_mode(0o700)).expect("a program");
+        path
     }
 
     fn path(&self) -> String {

@@ -10,7 +10,9 @@
 //! | `partition` | one node is cut off, or Redis is gone for long |
 //! | `limiter` | a destination that blocks whoever sends too fast, and one that is broken |
 //! | `copies` | the same request, or the same person, on several nodes at once |
+//! | `clock` | the clock of the machine that Redis is on is set |
 
+mod clock;
 mod copies;
 mod failover;
 mod keys;

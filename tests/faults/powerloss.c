@@ -29,6 +29,8 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -71,7 +73,6 @@ REAL(int, fdatasync, int);
 REAL(int, unlink, const char *);
 REAL(int, unlinkat, int, const char *, int);
 REAL(int, rename, const char *, const char *);
-REAL(int, clock_gettime, clockid_t, struct timespec *);
 
 static void die(const char *what) {
     dprintf(2, "powerloss: %s: %s\n", what, strerror(errno));
@@ -223,7 +224,7 @@ static void keep_names(const char *folder, int with_content) {
 __attribute__((constructor)) static void begin(void) {
 #define FIND(name) *(void **)&real_##name = dlsym(RTLD_NEXT, #name)
     FIND(write), FIND(writev), FIND(pwrite), FIND(ftruncate), FIND(fsync), FIND(fdatasync);
-    FIND(unlink), FIND(unlinkat), FIND(rename), FIND(clock_gettime);
+    FIND(unlink), FIND(unlinkat), FIND(rename);
     const char *clock = getenv("POWERLOSS_CLOCK");
     if (clock) {
         int fd = open(clock, O_RDONLY);
@@ -394,12 +395,29 @@ int rename(const char *from, const char *to) {
     return done;
 }
 
+// Allocators ask for the time before any constructor has run.
 int clock_gettime(clockid_t clock, struct timespec *time) {
-    int done = real_clock_gettime(clock, time);
+    int done = (int)syscall(SYS_clock_gettime, clock, time);
     if (!done && ahead_ms && clock == CLOCK_REALTIME) {
         long long ms = *ahead_ms, nanoseconds = time->tv_nsec + ms % 1000 * 1000000;
         time->tv_sec += ms / 1000 + (nanoseconds < 0 ? -1 : nanoseconds / 1000000000);
         time->tv_nsec = nanoseconds < 0 ? nanoseconds + 1000000000 : nanoseconds % 1000000000;
     }
     return done;
+}
+
+int gettimeofday(struct timeval *restrict at, void *restrict zone) {
+    (void)zone;
+    struct timespec now;
+    int done = clock_gettime(CLOCK_REALTIME, &now);
+    at->tv_sec = now.tv_sec;
+    at->tv_usec = now.tv_nsec / 1000;
+    return done;
+}
+
+time_t time(time_t *at) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (at) *at = now.tv_sec;
+    return now.tv_sec;
 }

@@ -130,6 +130,31 @@ async fn a_scan_reads_a_prefix_in_order_page_by_page_in_both_directions() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_set_ends_no_lease_and_keeps_nothing_new_waiting() {
+    let (_server, redis) = opened().await;
+    let many = (1..=20).fold(Batch::at(0), |batch, number| batch.deliver(delivery(number, 10)));
+    redis.commit(&many).await.expect("a commit");
+    // Ten are under a lease until 70 when the clock is set forward by 1,000.
+    assert_eq!(redis.claim(&claim(10, 10)).await.expect("a claim").len(), 10);
+    let first = redis.claim_after(&claim(1_020, 8), 1_000).await.expect("a claim");
+    let second = redis.claim_after(&claim(1_020, 8), 1_000).await.expect("a claim");
+    assert!(first.iter().chain(&second).all(|claimed| claimed.lease == 1), "none was under a lease");
+    assert_eq!((first.len(), second.len()), (8, 2), "the others are behind those");
+    assert_eq!(redis.claim_after(&claim(1_069, 20), 1_000).await.expect("a claim").len(), 0);
+    let ended = redis.claim_after(&claim(1_070, 20), 1_000).await.expect("a claim");
+    assert_eq!((ended.len(), ended[0].lease), (10, 2));
+
+    // It is set back by 1,000: what just came, and one that waits for its second attempt.
+    redis.commit(&Batch::at(1_080).deliver(delivery(21, 1_080))).await.expect("a commit");
+    let retry = settled(Verdict::Retry { due_at_ms: 1_200 });
+    redis.settle(ended[0].key, ended[0].lease, &retry).await.expect("the valid lease");
+    assert!(redis.claim(&claim(80, 20)).await.expect("a claim").is_empty());
+    assert_eq!(redis.clamp_untried(80).await.expect("a clamp"), 1);
+    assert_eq!(keys(&redis.claim(&claim(80, 20)).await.expect("a claim")), [21]);
+    assert_eq!(redis.next_due("crm").await.expect("a read")[1], Some(1_200));
+}
+
+#[tokio::test]
 async fn a_delivery_whose_lease_expired_is_claimed_again_and_the_old_lease_changes_nothing() {
     let (_server, redis) = opened().await;
     redis.commit(&Batch::at(0).deliver(delivery(1, 10))).await.expect("a commit");

@@ -162,8 +162,7 @@ impl DestinationLane {
         let sent_before = delivery.unsettled > 1 || history.is_unclear(attempt.saturating_sub(1));
         let within_ms = if fault::is_on("worker.no_deadline") { 24 * 3_600_000 } else { ATTEMPT_DEADLINE_MS };
         let deadline = Instant::now() + Duration::from_millis(within_ms.unsigned_abs());
-        let mut overdue =
-            self.outbox.clock.sleep_until_ms(self.outbox.clock.now_ms().saturating_add(within_ms));
+        let mut overdue = self.outbox.clock.sleep_ms(within_ms);
         // A task of its own catches a panic; the set ends it when this future is dropped.
         let mut attempting = JoinSet::new();
         attempting.spawn(async move {
@@ -171,7 +170,6 @@ impl DestinationLane {
             destination.deliver(call).await
         });
         loop {
-            let now_ms = self.outbox.clock.now_ms();
             tokio::select! {
                 ended = attempting.join_next() => return Some(match ended {
                     Some(Ok(outcome)) => {
@@ -185,7 +183,7 @@ impl DestinationLane {
                 }),
                 () = &mut overdue => return Some(Ended::Outcome(Outcome::retry("deadline", None, None))),
                 () = raised(&mut abandoned) => return Some(Ended::Abandoned { wait_ms: 0 }),
-                () = self.outbox.clock.sleep_until_ms(now_ms.saturating_add(RENEW_MS)) => {
+                () = self.outbox.clock.sleep_ms(RENEW_MS) => {
                     let until_ms = self.outbox.clock.now_ms().saturating_add(LEASE_MS);
                     match self.outbox.store.renew(delivery.key, delivery.lease, until_ms).await {
                         Ok(()) | Err(store::Error::Busy) => {}

@@ -120,7 +120,7 @@ impl DestinationLane {
                 () = self.outbox.clock.sleep_until_ms(look.at_ms), if room => {}
             }
         }
-        let give_up = self.outbox.clock.sleep_until_ms(self.outbox.clock.now_ms().saturating_add(DRAIN_MS));
+        let give_up = self.outbox.clock.sleep_ms(DRAIN_MS);
         tokio::select! {
             () = self.drain(&mut gate) => {}
             () = give_up => { abandon.send_replace(true); }

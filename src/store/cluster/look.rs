@@ -24,6 +24,10 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// Changes taken over in one step.
 const PAGE: u32 = 500;
 
+/// At so many looks, the clock having been set back, what waits for no schedule is made due: somebody may have begun to write
+/// it before they knew, and write it after the first.
+const LOOKS_AFTER_SET_BACK: u32 = 3;
+
 /// What the watcher remembers.
 #[derive(Default)]
 pub(super) struct Looking {
@@ -33,6 +37,8 @@ pub(super) struct Looking {
     /// Erased rows have left bytes in the file.
     scrub: bool,
     told_unsafe: bool,
+    /// Looks at which what came before the clock was set back is made due.
+    set_back: u32,
 }
 
 impl Identity {
@@ -143,7 +149,13 @@ async fn try_look(
 ) -> Result<(), Missed> {
     let asked = Instant::now();
     let server_ms = in_time(node, redis.now_ms()).await?;
-    node.time.measured(server_ms, asked.elapsed());
+    if node.time.measured(server_ms, asked.elapsed()) {
+        looking.set_back = LOOKS_AFTER_SET_BACK;
+    }
+    if looking.set_back > 0 && !fault::is_on("cluster.leases_by_any_clock") {
+        looking.set_back -= 1;
+        in_time(node, redis.clamp_untried(node.time.now_ms())).await?;
+    }
     let identity = in_time(node, redis.identity()).await?;
     if looking.identity.as_ref() != Some(&identity) {
         another(node, redis, looking, &identity, telling).await?;

@@ -2,7 +2,7 @@
 //!
 //! Invariant: no wall clock of a node decides anything once the server's time is known. Small differences are made up for
 //! slowly, so that time never runs backwards for them; a large one means that the server's clock was set, and all nodes
-//! follow it at their next look.
+//! follow it at their next look. Leases that are under way then are not over by that: see [`SharedTime::grace_ms`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 const STEP_US: i64 = 1_000_000;
 /// An answer that took longer tells the time too badly.
 const MAX_ROUND_TRIP: Duration = Duration::from_millis(500);
+/// How much later than another node this one may notice that the clock was set.
+const NOTICED_WITHIN_US: i64 = 5_000_000;
 /// How fast small differences are made up for: at most a tenth of the time that has passed.
 const SLEW: i64 = 10;
 
@@ -26,6 +28,10 @@ struct Reading {
     offset_us: AtomicI64,
     /// When it was last measured, on the monotonic clock; negative before the first time.
     measured_us: AtomicI64,
+    /// By how much it was set forward, in all.
+    forward_us: AtomicI64,
+    /// When that was the last time, on the monotonic clock.
+    forward_at_us: AtomicI64,
 }
 
 impl SharedTime {
@@ -36,6 +42,8 @@ impl SharedTime {
             start: Instant::now(),
             offset_us: AtomicI64::new(0),
             measured_us: AtomicI64::new(-1),
+            forward_us: AtomicI64::new(0),
+            forward_at_us: AtomicI64::new(0),
         }))
     }
 
@@ -56,24 +64,40 @@ impl SharedTime {
         self.now_us() / 1_000
     }
 
-    /// Takes over what the server said, to a question that took so long.
-    pub(super) fn measured(&self, server_ms: i64, round_trip: Duration) {
+    /// By how much later than their word leases end that may have been given before the clock was set forward; 0 if that is
+    /// longer ago than any such lease.
+    pub(super) fn grace_ms(&self, lease_ms: i64) -> i64 {
+        let since_us = self.elapsed_us().saturating_sub(self.0.forward_at_us.load(Ordering::Acquire));
+        let lately = since_us < lease_ms.saturating_mul(1_000).saturating_add(NOTICED_WITHIN_US);
+        if lately { self.0.forward_us.load(Ordering::Acquire) / 1_000 } else { 0 }
+    }
+
+    /// Takes over what the server said, to a question that took so long. Says whether the clock was set back.
+    pub(super) fn measured(&self, server_ms: i64, round_trip: Duration) -> bool {
         let half_us = i64::try_from(round_trip.as_micros() / 2).unwrap_or(i64::MAX);
         // The server cuts its time to milliseconds.
         let server_us = server_ms.saturating_mul(1_000).saturating_add(500).saturating_add(half_us);
         let (now_us, elapsed_us) = (self.now_us(), self.elapsed_us());
         let before_us = self.0.measured_us.load(Ordering::Acquire);
         if round_trip > MAX_ROUND_TRIP && before_us >= 0 {
-            return;
+            return false;
         }
         self.0.measured_us.store(elapsed_us, Ordering::Release);
         let off_us = server_us.saturating_sub(now_us);
         if let Some(step_us) = step(off_us, (before_us >= 0).then(|| elapsed_us.saturating_sub(before_us))) {
-            if before_us >= 0 && off_us.abs() > STEP_US {
+            let set = before_us >= 0 && off_us.abs() > STEP_US;
+            if set {
                 tracing::warn!(by_ms = off_us / 1_000, "the clock of Redis was set; this node follows it");
             }
+            if set && off_us > 0 {
+                // Before anybody reads the new time. Twice in a row adds up: some lease may be older than both.
+                self.0.forward_us.fetch_add(off_us, Ordering::AcqRel);
+                self.0.forward_at_us.store(elapsed_us, Ordering::Release);
+            }
             self.0.offset_us.fetch_add(step_us, Ordering::AcqRel);
+            return set && off_us < 0;
         }
+        false
     }
 }
 
@@ -112,5 +136,18 @@ mod tests {
         assert!((5_000..5_300).contains(&time.now_ms()), "{}", time.now_ms());
         time.measured(90_000, Duration::from_millis(2));
         assert!((90_000..90_300).contains(&time.now_ms()), "{}", time.now_ms());
+    }
+
+    #[test]
+    fn leases_end_later_by_as_much_as_the_clock_was_set_forward_and_what_sets_it_back_is_told() {
+        let time = SharedTime::new();
+        assert!(!time.measured(5_000, Duration::ZERO), "the first time sets nothing forward or back");
+        assert_eq!(time.grace_ms(60_000), 0);
+        assert!(!time.measured(90_000, Duration::ZERO));
+        let grace_ms = time.grace_ms(60_000);
+        assert!((84_500..=85_001).contains(&grace_ms), "{grace_ms}");
+        assert!(time.measured(5_000, Duration::ZERO));
+        assert_eq!(time.grace_ms(60_000), grace_ms, "a lease may be older than both");
+        assert_eq!(time.grace_ms(-60_000), 0, "longer ago than any lease");
     }
 }

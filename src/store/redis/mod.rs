@@ -135,12 +135,17 @@ impl Redis {
 
     /// Leases deliveries of a destination that are due; none while it is paused, or while nodes refill a store that was lost.
     pub async fn claim(&self, claim: &Claim) -> Result<Vec<Delivery>, Error> {
+        self.claim_after(claim, 0).await
+    }
+
+    /// The same after the clock was set forward by `grace_ms`: leases that were given before end later by as much.
+    pub async fn claim_after(&self, claim: &Claim, grace_ms: i64) -> Result<Vec<Delivery>, Error> {
         let mut call =
             self.call(&CLAIM).bytes(&claim.destination).number(claim.now_ms).number(claim.lease_ms);
         for number in claim.shares.into_iter().chain(claim.limits) {
             call = call.number(number.into());
         }
-        let mut answer = Answer::new(self.run(&CLAIM, call).await?)?;
+        let mut answer = Answer::new(self.run(&CLAIM, call.number(grace_ms)).await?)?;
         let damaged = answer.integer()?;
         if damaged > 0 {
             tracing::error!(destination.id = claim.destination, damaged, "deliveries were quarantined");
@@ -200,9 +205,19 @@ impl Redis {
 
     /// Brings due times back that lie further ahead than any schedule goes.
     pub async fn clamp_due(&self, latest_ms: i64) -> Result<u64, Error> {
+        self.clamp(latest_ms, false).await
+    }
+
+    /// Makes due by now what waits for no schedule: submissions that came, and replays that were asked for, before the clock
+    /// was set back.
+    pub async fn clamp_untried(&self, now_ms: i64) -> Result<u64, Error> {
+        self.clamp(now_ms, true).await
+    }
+
+    async fn clamp(&self, latest_ms: i64, untried: bool) -> Result<u64, Error> {
         let mut all = 0;
         loop {
-            let call = self.call(&CLAMP).number(latest_ms).number(PAGE.into());
+            let call = self.call(&CLAMP).number(latest_ms).number(PAGE.into()).number(untried.into());
             let changed = integer(&self.run(&CLAMP, call).await?)?.unsigned_abs();
             all += changed;
             if changed < PAGE.into() {

@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 /// 2026-11-24T12:00:00Z.
 const START_MS: i64 = 1_795_521_600_000;
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Time that stands still until it is advanced.
 pub struct ManualClock(watch::Sender<i64>);
