@@ -13,8 +13,8 @@ use tokio::sync::watch;
 use super::Outbox;
 use crate::store::{self, Batch, Expectation, Put, Table};
 
-/// How long it is known when a walk began.
-const KEPT_MS: i64 = 3 * 24 * 3_600_000;
+/// How long it is known when a walk began: as long as a closing reply. Most walks that were opened are never closed.
+const KEPT_MS: i64 = 24 * 3_600_000;
 /// How often what was noted is written down.
 const WRITE_EVERY_MS: i64 = 1_000;
 /// Openings noted and not written yet; more than a node can open in the time between.

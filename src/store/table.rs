@@ -49,7 +49,7 @@ pub enum Table {
     Job,
     /// Submission id → what became of its files, sealed.
     File,
-    /// Walk → when it began, for some days.
+    /// Walk → when it began, for a day.
     Opening,
 }
 
