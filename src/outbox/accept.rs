@@ -3,7 +3,7 @@
 use super::ids::{DeliveryKey, DestinationId, SubmissionId};
 use super::repeat::{Answering, Denial, Repeat};
 use super::submission::Submission;
-use super::{ACCEPT_DEADLINE, AcceptError, Accepted, KeptReply, Outbox, query, refusal};
+use super::{AcceptError, Accepted, KeptReply, Outbox, query, refusal};
 use crate::audit;
 use crate::fault;
 use crate::store::{self, Batch, Expectation, NewDelivery, Put, Table};
@@ -47,8 +47,7 @@ impl Outbox {
         reply: Vec<u8>,
     ) -> Result<Accepted, AcceptError> {
         let accepting = self.accept_in_time(answering, submission, destinations, envelope, reply);
-        let patience =
-            if fault::is_on("outbox.no_deadline") { ACCEPT_DEADLINE * 20 } else { ACCEPT_DEADLINE };
+        let patience = self.accept_deadline * if fault::is_on("outbox.no_deadline") { 20 } else { 1 };
         let accepted =
             tokio::time::timeout(patience, accepting).await.unwrap_or(Err(AcceptError::Unavailable))?;
         if !accepted.repeated && !accepted.refused {

@@ -147,6 +147,8 @@ pub struct Outbox {
     openings: Arc<opening::Openings>,
     // Tells the workers of this process that something is due; what they miss they find by the due times.
     wake: Arc<watch::Sender<()>>,
+    // How long accepting may take.
+    accept_deadline: Duration,
 }
 
 impl std::fmt::Debug for Outbox {
@@ -178,7 +180,16 @@ impl Outbox {
     /// The outbox over this store.
     pub fn new(store: Store, seal: Arc<dyn SealBody>, clock: Arc<dyn Clock>) -> Self {
         let (erasing, wake) = (Arc::new(Semaphore::new(1)), Arc::new(watch::Sender::new(())));
-        Self { store, seal, clock, index: None, files: None, erasing, openings: Arc::default(), wake }
+        let accept_deadline = ACCEPT_DEADLINE;
+        let openings = Arc::default();
+        Self { store, seal, clock, index: None, files: None, erasing, openings, wake, accept_deadline }
+    }
+
+    /// Gives the store so long to accept a submission, instead of the 3 s that Meta's patience leaves it.
+    #[must_use]
+    pub fn accepting_within(mut self, deadline: Duration) -> Self {
+        self.accept_deadline = deadline;
+        self
     }
 
     /// Lets persons be found, for their export and erasure, by hashes under this key.
@@ -191,7 +202,7 @@ impl Outbox {
     /// The closing reply this envelope was given in the last 24 h, or the refusal of one, if any: to be looked up before its
     /// key is opened.
     pub async fn kept_reply(&self, envelope: &[u8; 32]) -> Result<Option<Accepted>, AcceptError> {
-        let reading = tokio::time::timeout(ACCEPT_DEADLINE, self.store.get(Table::Reply, envelope));
+        let reading = tokio::time::timeout(self.accept_deadline, self.store.get(Table::Reply, envelope));
         let record = reading.await.map_err(|_elapsed| AcceptError::Unavailable)?.map_err(refusal)?;
         let valid =
             |record: &store::Record| record.expires_at_ms.is_none_or(|at_ms| at_ms > self.clock.now_ms());
@@ -207,7 +218,7 @@ impl Outbox {
         if submission == KeptReply::NONE {
             return Ok(Some(Accepted { submission, reply, repeated: false, refused: true }));
         }
-        let adopting = tokio::time::timeout(ACCEPT_DEADLINE, self.store.adopt(submission.to_bytes()));
+        let adopting = tokio::time::timeout(self.accept_deadline, self.store.adopt(submission.to_bytes()));
         adopting.await.map_err(|_elapsed| AcceptError::Unavailable)?.map_err(refusal)?;
         Ok(Some(Accepted { submission, reply, repeated: true, refused: false }))
     }

@@ -12,7 +12,7 @@ use super::accept::walk_until_ms;
 use super::ids::SubmissionId;
 use super::person::{By, Person};
 use super::submission::{Contact, Submission};
-use super::{ACCEPT_DEADLINE, AcceptError, Accepted, Error, KeptReply, Outbox, REPLY_KEPT_MS, refusal};
+use super::{AcceptError, Accepted, Error, KeptReply, Outbox, REPLY_KEPT_MS, refusal};
 use crate::audit;
 use crate::store::{self, Batch, Expectation, Put, Record, Scan, Table};
 
@@ -93,7 +93,7 @@ impl Outbox {
         let value = postcard::to_stdvec(&kept).expect("an id and bytes always serialise");
         let put = Put::new(Table::Reply, *envelope, value).until(now_ms.saturating_add(REPLY_KEPT_MS));
         let batch = Batch::at(now_ms).require(Table::Reply, *envelope, Expectation::Absent).put(put);
-        let committed = tokio::time::timeout(ACCEPT_DEADLINE, self.store.commit(batch)).await;
+        let committed = tokio::time::timeout(self.accept_deadline, self.store.commit(batch)).await;
         match committed.map_err(|_elapsed| AcceptError::Unavailable)? {
             Ok(()) => Ok(Accepted {
                 submission: kept.submission,

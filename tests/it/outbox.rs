@@ -6,7 +6,6 @@ mod webhook;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use formgate::outbox::{
     AcceptError, Accepted, BreakerPolicy, Clock, DeliveryKey, Filter, Outcome, Pace, RetryPolicy,
@@ -214,12 +213,14 @@ async fn what_has_not_ended_ten_seconds_after_the_shutdown_is_given_back(home: H
     home.outbox.accept(&submission(1), &[crm()], &[1; 32], vec![]).await.expect("accepted");
     let working = home.work(&[Arc::clone(&hanging)]);
     home.until(|| hanging.started.load(Ordering::SeqCst) == 1).await;
+    home.rest().await;
     working.shutdown.send_replace(true);
     home.pause().await;
     assert!(!working.has_ended(), "it waits");
     while !working.has_ended() {
-        home.clock.advance(10_000);
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        // In small steps: the worker has to see the shutdown long before the attempt's own deadline.
+        home.clock.advance(100);
+        home.pause().await;
     }
     working.stop().await;
     let shown = home.outbox.show(submission(1).id).await.expect("a read").expect("a submission");

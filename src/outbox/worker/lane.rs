@@ -107,7 +107,9 @@ impl DestinationLane {
                 }
             };
             let room = gate.in_use.free() > 0;
+            // What an attempt has taught, a 429 first of all, counts before the next look.
             tokio::select! {
+                biased;
                 () = raised(&mut shutdown) => break,
                 Some(ended) = gate.under_way.join_next_with_id() => {
                     self.note(&mut gate, ended).await;

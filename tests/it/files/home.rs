@@ -11,7 +11,7 @@ use formgate::form::FileLimits;
 use formgate::outbox::{Answer, Clock, FileSettings, Files, Form, Outbox, Sleep, Submission, SubmissionId};
 use formgate::player::media::Encrypted;
 use formgate::sandbox::Media;
-use formgate::store::{Options, Store};
+use formgate::store::{Options, Scan, Store, Table};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 /// 2026-11-24T12:00:00Z.
 const START_MS: i64 = 1_795_521_600_000;
-const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Time that stands still until it is advanced.
 pub struct ManualClock(watch::Sender<i64>);
@@ -158,6 +158,52 @@ impl Running {
     }
 }
 
+/// Time that goes from one attempt to fetch a file to the next, and stands still while one is due or under way.
+pub struct Attempts<'a> {
+    home: &'a Home,
+    running: &'a Running,
+    name: String,
+    /// Attempts that never reached the file's server.
+    lost: usize,
+}
+
+impl<'a> Attempts<'a> {
+    /// Of the one file that is pending there.
+    pub fn of(home: &'a Home, running: &'a Running, upload: &Value) -> Self {
+        Self { home, running, name: upload["media_id"].as_str().expect("an id").to_owned(), lost: 0 }
+    }
+
+    /// When the next attempt is due, or one under way is given up; and how many there were.
+    async fn job(&self) -> Option<(i64, usize)> {
+        let scan = Scan { limit: 1, ..Scan::default() };
+        let (key, record) = self.running.store.scan(Table::Job, scan).await.expect("a store").pop()?;
+        // Time and submission stand at the end of the key.
+        let due_ms = key[key.len() - 24..].first_chunk().copied().map(i64::from_be_bytes).expect("a time");
+        let attempts = record.value.as_slice().try_into().map(u32::from_be_bytes).expect("a number");
+        Some((due_ms, attempts as usize))
+    }
+
+    /// Goes on to the next attempt, but not beyond this moment. `true` if there is none until then.
+    pub async fn go_on(&mut self, until_ms: i64) -> bool {
+        let begun = Instant::now();
+        loop {
+            let Some((due_ms, attempts)) = self.job().await else { return true };
+            let asked = self.home.media.fetched().iter().filter(|asked| **asked == self.name).count();
+            if due_ms > self.home.clock.now_ms() && asked + self.lost < attempts {
+                if begun.elapsed() > Duration::from_secs(5) {
+                    self.lost = attempts - asked;
+                }
+            } else if due_ms > self.home.clock.now_ms() {
+                let by_ms = due_ms.min(until_ms) - self.home.clock.now_ms();
+                self.home.clock.advance(Duration::from_millis(by_ms.unsigned_abs()));
+                return by_ms == 0;
+            }
+            assert!(begun.elapsed() < PATIENCE, "nothing is attempted");
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
 impl Home {
     pub async fn new() -> Self {
         let media = Media::new();
@@ -192,7 +238,8 @@ impl Home {
         };
         let clock: Arc<ManualClock> = Arc::clone(&self.clock);
         let files = Files::new(settings, sealer, store.clone(), clock.clone());
-        let outbox = Outbox::new(store.clone(), Arc::new(vault), clock).with_files(files);
+        let outbox =
+            Outbox::new(store.clone(), Arc::new(vault), clock).with_files(files).accepting_within(PATIENCE);
         let (shutdown, stopped) = watch::channel(false);
         let fetcher = tokio::spawn(outbox.clone().fetch_files(stopped));
         Running { outbox, store, shutdown, fetcher }

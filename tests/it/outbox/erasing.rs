@@ -186,7 +186,7 @@ async fn zero_days_erase_on_delivery_but_not_what_was_given_up_or_goes_nowhere()
         home.pause().await;
     }
     stop.send_replace(true);
-    tokio::time::timeout(Duration::from_secs(5), keeper).await.expect("it ends").expect("no panic");
+    tokio::time::timeout(Duration::from_secs(60), keeper).await.expect("it ends").expect("no panic");
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ use uuid::Uuid;
 use crate::store_model::backend::{Backend, Kind};
 
 /// How long anything here may take in real time.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// 2026-11-24T12:00:00Z.
 const START_MS: i64 = 1_795_521_600_000;
@@ -182,15 +182,27 @@ impl Home {
     fn over(store: Store, folder: TempDir, clock: Arc<ManualClock>, shared: Option<Backend>) -> Self {
         let outbox = Outbox::new(store.clone(), Arc::new(Inverting), Arc::<ManualClock>::clone(&clock));
         let index = MacKey::from_bytes(&[7; 32]).expect("32 bytes");
-        let outbox = outbox.indexed(Arc::new(index));
+        // On a busy machine three seconds are over soon.
+        let outbox = outbox.indexed(Arc::new(index)).accepting_within(PATIENCE);
         Self { folder, clock, store, outbox, _shared: shared }
     }
 
     /// What another process finds after this one died on the spot.
     pub fn crash(&self) -> Self {
+        let files = ["store.sqlite3", "store.sqlite3-wal"];
+        let read = || files.map(|file| std::fs::read(self.folder.path().join(file)).expect("a file"));
+        // The store's writer is a thread of its own: both files have to be of one moment.
+        let mut found = read();
+        loop {
+            let again = read();
+            if found == again {
+                break;
+            }
+            found = again;
+        }
         let folder = TempDir::new().expect("a folder");
-        for file in ["store.sqlite3", "store.sqlite3-wal"] {
-            std::fs::copy(self.folder.path().join(file), folder.path().join(file)).expect("a copy");
+        for (file, bytes) in files.iter().zip(found) {
+            std::fs::write(folder.path().join(file), bytes).expect("a copy");
         }
         Self::at(folder, Arc::clone(&self.clock))
     }
