@@ -16,6 +16,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 use url::Url;
 
+use crate::connect::fixture::free_port;
+
 /// What lies in wait on a free port of this machine; each connection is given to `serve`.
 async fn peer<F, S>(serve: F) -> (u16, Arc<AtomicUsize>)
 where
@@ -68,7 +70,8 @@ async fn get(port: u16, within: Duration) -> Result<Response, Error> {
     Client::new().request(to(&format!("http://127.0.0.1:{port}/path?query=1"), within)).await
 }
 
-const SOON: Duration = Duration::from_secs(5);
+/// What nothing here takes, even on a busy machine.
+const SOON: Duration = Duration::from_secs(60);
 
 #[test]
 fn every_special_address_is_out_of_reach() {
@@ -339,7 +342,7 @@ async fn of_an_endless_body_the_cap_is_kept_and_the_rest_is_not_read() {
 
 #[tokio::test]
 async fn the_deadline_reaches_to_the_last_byte_of_the_body() {
-    let within = Duration::from_millis(300);
+    let within = Duration::from_secs(3);
     let drip = peer(|mut stream| async move {
         read_head(&mut stream).await;
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n").await.expect("a peer");
@@ -356,22 +359,21 @@ async fn the_deadline_reaches_to_the_last_byte_of_the_body() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     });
-    for (port, _) in [drip.await, silent.await, slow_head.await] {
+    let ends = async |port| {
         let started = Instant::now();
         let error = get(port, within).await.expect_err("no whole response");
         // The slow head is no HTTP after its first bytes, which may be noticed before the deadline.
         assert!(matches!(error, Error::Deadline { sent: Sent::Maybe } | Error::Exchange(_)), "{error:?}");
         assert_eq!(error.sent(), Sent::Maybe);
         assert!(error.is_retryable());
-        assert!(started.elapsed() < within * 5, "{:?}", started.elapsed());
-    }
+        assert!(started.elapsed() < SOON, "{:?}", started.elapsed());
+    };
+    tokio::join!(ends(drip.await.0), ends(silent.await.0), ends(slow_head.await.0));
 }
 
 #[tokio::test]
 async fn a_failure_says_whether_the_peer_may_have_seen_the_request() {
-    let unused =
-        TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("an address").port();
-    let refused = get(unused, SOON).await.expect_err("nobody listens");
+    let refused = get(free_port(), SOON).await.expect_err("nobody listens");
     assert!(matches!(refused, Error::Connect(_)));
     assert_eq!(refused.sent(), Sent::Nothing);
 

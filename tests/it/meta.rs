@@ -42,7 +42,7 @@ async fn ask(
     signature: Option<&str>,
 ) -> (u16, String) {
     let url = format!("http://{address}{path}").parse().expect("a URL");
-    let mut request = Request::new(method, url, body.to_owned(), Instant::now() + Duration::from_secs(20));
+    let mut request = Request::new(method, url, body.to_owned(), Instant::now() + Duration::from_secs(60));
     request.policy = AddressPolicy::AllowPrivateNetwork;
     if let Some(signature) = signature {
         request = request.header("x-hub-signature-256", signature).expect("a header");

@@ -286,7 +286,13 @@ async fn destinations_of_one_account_share_its_rate_and_its_patience() {
     }
     home.clock.advance(1_000);
     home.until(|| both() == 8).await;
-    home.pause().await;
+    // What it was told is known everywhere once the attempt has ended and its lane has come to rest.
+    home.until_async(|| async {
+        let leased = DeliveryFilter { state: Some(DeliveryState::Leased), ..DeliveryFilter::default() };
+        home.store.deliveries(leased, None, 100).await.expect("a read").is_empty()
+    })
+    .await;
+    home.rest().await;
     home.clock.advance(59_000);
     home.pause().await;
     assert_eq!(both(), 8, "whichever was told it, both wait");

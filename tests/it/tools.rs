@@ -41,7 +41,7 @@ fn form(tool: &str) -> &'static str {
 impl Site {
     async fn call(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, String) {
         let url = format!("http://{}{path}", self.address).parse().expect("a URL");
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(60);
         let mut request = Request::new(method, url, body.to_owned(), deadline);
         for (name, value) in headers {
             request = request.header(name, value).expect("a header");

@@ -57,7 +57,7 @@ async fn customer(status: StatusCode, definition: &str) -> (FormResponse, Receiv
 
 async fn deliver(destination: &FormResponse, submission: &Submission) -> Outcome {
     let key = DeliveryKey::of(submission.id, destination.id());
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     destination.deliver(Call { submission, key, attempt: 1, sent_before: false, deadline }).await
 }
 

@@ -155,10 +155,15 @@ fn largest() -> Value {
 #[test]
 fn the_largest_flow_passes_in_a_moment() {
     let document = largest();
-    let start = std::time::Instant::now();
-    let violations = validate(&document);
-    let took = start.elapsed();
-    assert!(violations.is_empty(), "{}", listed(&violations));
+    // The best of three: a busy machine is not slow each time.
+    let took = (0..3).map(|_| {
+        let start = std::time::Instant::now();
+        let violations = validate(&document);
+        let took = start.elapsed();
+        assert!(violations.is_empty(), "{}", listed(&violations));
+        took
+    });
+    let took = took.min().expect("three");
     // A few milliseconds when optimised; the bound only catches work that grows with the square of the document.
     assert!(took.as_millis() < 2_000, "{took:?}");
 }

@@ -89,7 +89,7 @@ fn submission(answers: Vec<Answer>) -> Submission {
 
 async fn deliver(destination: &dyn Destination, submission: &Submission, sent_before: bool) -> Outcome {
     let key = DeliveryKey::of(submission.id, destination.id());
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     destination.deliver(Call { submission, key, attempt: 1, sent_before, deadline }).await
 }
 

@@ -15,7 +15,7 @@ use crate::client::{AddressPolicy, Client, Method, Request, header};
 /// Redirects after one click.
 const MAX_REDIRECTS: usize = 10;
 /// How long a page may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
 pub(super) struct Browser {

@@ -26,7 +26,7 @@ use crate::sandbox::{Inbox, Tools};
 
 const FORM: &str = include_str!("../../../assets/demo-form.json");
 /// How long the delivery may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How old a webhook may be.
 const TOLERANCE: Duration = Duration::from_secs(300);
 

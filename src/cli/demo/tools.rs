@@ -19,7 +19,7 @@ use crate::player::strategy::Truthful;
 use crate::sandbox::{EXAMPLES, Record, Tools};
 
 /// How long each step may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 const EVERY: Duration = Duration::from_millis(20);
 /// Of a record, on one line.
 const SHOWN_CHARS: usize = 300;

@@ -35,7 +35,7 @@ const GARDEN: &str = include_str!("../../fixtures/typeform/garden-visit.json");
 pub const FORM: &str = "GrdnVst1";
 
 /// How long anything may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Office {
     public: std::net::SocketAddr,
@@ -182,7 +182,8 @@ impl Office {
         added.unwrap_or_else(|error| panic!("{error}"));
     }
 
-    async fn until(&self, state: DeliveryState, count: usize) {
+    /// Until so many deliveries of all workspaces are in this state.
+    pub async fn until(&self, state: DeliveryState, count: usize) {
         let end = Instant::now() + PATIENCE;
         let filter = Filter { state: Some(state), ..Filter::default() };
         while self.outbox.list(&filter, None, 10).await.expect("a list").items.len() < count {

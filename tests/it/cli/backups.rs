@@ -54,13 +54,13 @@ async fn backups_are_made_when_they_are_due_pruned_and_restored_and_a_restart_ma
         }
     }
     assert_eq!(installation.play(&server, &["--answers", "answers.json"]).code, 0);
-    server.terminate(Duration::from_secs(15)).await;
+    server.terminate().await;
 
     // The newest is young enough.
     let mut server = installation.serve().await;
     assert_eq!(installation.command(&["submissions", "list"]).code, 0);
     assert_eq!(copies(&installation), std::slice::from_ref(&first));
-    server.terminate(Duration::from_secs(15)).await;
+    server.terminate().await;
 
     // All are old, and there are too many.
     std::fs::rename(path(&first), path("20200101T000000003Z.formgate-backup")).expect("renamed");
@@ -72,7 +72,7 @@ async fn backups_are_made_when_they_are_due_pruned_and_restored_and_a_restart_ma
     assert_eq!(left[0], "20200101T000000003Z.formgate-backup", "the oldest went: {left:?}");
     assert!(left[1] > first, "{left:?}");
     let exported = installation.command(&["submissions", "export"]).out;
-    server.terminate(Duration::from_secs(15)).await;
+    server.terminate().await;
     std::fs::rename(installation.folder.path().join("data"), path("before")).expect("moved away");
     let restored = installation.command(&["store", "restore", "copies"]);
     assert_eq!(restored.code, 0, "{restored:?}");
@@ -89,7 +89,7 @@ async fn a_backup_that_fails_is_an_alert_and_the_next_that_works_its_end() {
     let mut server = installation.serve().await;
     let told = installation.sink.alert("The last backup failed").await;
     assert!(told[0].contains("formgate store backup"), "{told:?}");
-    server.terminate(Duration::from_secs(15)).await;
+    server.terminate().await;
     std::fs::remove_file(installation.folder.path().join("copies")).expect("removed");
     let _server = installation.serve().await;
     until(&installation, |copies| copies.len() == 1).await;

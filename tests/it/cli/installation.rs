@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 /// How long anything may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The program under test, with nothing of this test's environment.
 pub fn formgate() -> Command {
@@ -267,6 +267,19 @@ allow_private_network = true
         }
     }
 
+    /// The metrics, once this line is there.
+    pub async fn metrics(&self, server: &Serving, line: &str) -> String {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let (_, metrics) = self.get(server.admin, "/metrics").await;
+            if metrics.lines().any(|found| found == line) {
+                return metrics;
+            }
+            assert!(Instant::now() < until, "{line}: {metrics}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Walks the flow on this server, with its document.
     pub fn play(&self, server: &Serving, more: &[&str]) -> Ran {
         let url = format!("http://{}/flows/visit", server.public);
@@ -291,11 +304,11 @@ allow_private_network = true
 
 impl Serving {
     /// Asks it to stop, as an init system does, and waits for its end.
-    pub async fn terminate(&mut self, within: Duration) -> Ran {
+    pub async fn terminate(&mut self) -> Ran {
         let pid = self.child.id().expect("it runs").to_string();
         let killed = Command::new("kill").args(["-TERM", &pid]).status().expect("kill starts");
         assert!(killed.success());
-        let status = tokio::time::timeout(within, self.child.wait()).await.expect("it drains in time");
+        let status = tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it drains in time");
         let code = status.expect("a status").code().unwrap_or(-1);
         let err = self.log.lock().expect("no panic under the lock").clone();
         Ran { code, out: String::new(), err }

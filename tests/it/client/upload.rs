@@ -51,7 +51,7 @@ async fn send(port: u16, pieces: Vec<&'static str>, announced: u64) -> Result<Re
             }
         }
     });
-    let mut request = to(&format!("http://127.0.0.1:{port}/"), Duration::from_secs(10));
+    let mut request = to(&format!("http://127.0.0.1:{port}/"), SOON);
     request.method = Method::POST;
     let body = Upload::new(Bytes::from("<"), announced, receiver, Bytes::from(">"));
     Client::new().upload(request, body).await
@@ -97,7 +97,7 @@ async fn a_peer_that_takes_nothing_slows_whoever_makes_the_pieces() {
             counted.fetch_add(PIECE, Ordering::SeqCst);
         }
     });
-    let mut request = to(&format!("http://127.0.0.1:{port}/"), Duration::from_secs(1));
+    let mut request = to(&format!("http://127.0.0.1:{port}/"), Duration::from_secs(4));
     request.method = Method::POST;
     let body = Upload::new(Bytes::new(), WHOLE, receiver, Bytes::new());
     let late = Client::new().upload(request, body).await.expect_err("nobody answers");

@@ -16,6 +16,7 @@ use formgate::player::strategy::{Played, Truthful, play};
 use formgate::player::transport::{self, HttpTransport, Response, Transport};
 use formgate::player::{Options, Outcome, Player};
 use formgate::sandbox::Inbox;
+use formgate::store::SharedOpenError;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -126,7 +127,15 @@ deliver_to = ["crm"]
     }
 
     async fn run(&self, config: Config) -> Running {
-        let app = App::start_at(&config, pace()).await.unwrap_or_else(|error| panic!("{error}"));
+        let give_up = Instant::now() + PATIENCE;
+        let app = loop {
+            match App::start_at(&config, pace()).await {
+                Ok(app) => break app,
+                // On a busy machine Redis does not answer in time.
+                Err(Error::Shared(SharedOpenError::NeverJoined(_))) if Instant::now() < give_up => {}
+                Err(error) => panic!("{error}"),
+            }
+        };
         let address = format!("http://{}/flows/visit", app.public);
         let (flows, outbox) = (app.flows.clone(), app.outbox.clone());
         let (stop, stopped) = watch::channel(false);

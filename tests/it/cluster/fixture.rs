@@ -1,16 +1,17 @@
 //! Nodes over a Redis that the test has for itself.
 
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use formgate::store::redis::{self, Topology};
-use formgate::store::{Options, Pace, SharedOptions, Store};
+use formgate::store::{Options, Pace, SharedOpenError, SharedOptions, Store};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
+
+use crate::connect::fixture::free_port;
 
 /// How long anything here may take.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -25,8 +26,7 @@ pub struct Redis {
 impl Redis {
     pub async fn start() -> Self {
         let folder = TempDir::new().expect("a folder");
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port").port();
-        let mut redis = Self { folder, port, process: None };
+        let mut redis = Self { folder, port: free_port(), process: None };
         redis.restart().await;
         redis
     }
@@ -108,9 +108,17 @@ impl Node {
     }
 
     pub async fn at(folder: TempDir, redis: redis::Options, pace: Pace) -> Self {
-        let options = SharedOptions { journal: Options::new(folder.path()), redis, pace };
-        let opened = Store::open_shared(options).await;
-        let (store, tasks) = opened.unwrap_or_else(|error| panic!("{error}"));
+        let give_up = Instant::now() + PATIENCE;
+        let (store, tasks) = loop {
+            let journal = Options::new(folder.path());
+            let options = SharedOptions { journal, redis: redis.clone(), pace: pace.clone() };
+            match Store::open_shared(options).await {
+                Ok(opened) => break opened,
+                // On a busy machine it does not answer in time.
+                Err(SharedOpenError::NeverJoined(_)) if Instant::now() < give_up => {}
+                Err(error) => panic!("{error}"),
+            }
+        };
         let (stop, stopped) = watch::channel(false);
         Self { folder, store, stop, tasks: tokio::spawn(tasks.run(stopped)) }
     }

@@ -36,7 +36,7 @@ impl Chromium {
             .ok()?;
         let mut chromium =
             Chromium { driver, root: format!("http://127.0.0.1:{port}"), session: String::new() };
-        let until = Instant::now() + Duration::from_secs(20);
+        let until = Instant::now() + Duration::from_secs(60);
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(Instant::now() < until, "chromedriver does not start");
             sleep(Duration::from_millis(50)).await;
@@ -80,7 +80,7 @@ impl Chromium {
 
     /// Waits until the page says this.
     async fn says(&self, words: &str) -> String {
-        let until = Instant::now() + Duration::from_secs(20);
+        let until = Instant::now() + Duration::from_secs(60);
         loop {
             // Between two pages there is none to ask.
             let script = json!({"script": "return document.body.innerText", "args": []});

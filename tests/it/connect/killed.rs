@@ -17,7 +17,7 @@ use super::fixture::{Browser, configuration, free_port, load, sandbox};
 const PROGRAM: &str = env!("CARGO_BIN_EXE_formgate");
 const KILLS: u32 = 100;
 /// The time that all of it may take.
-const BUDGET: Duration = Duration::from_secs(60);
+const BUDGET: Duration = Duration::from_secs(400);
 
 fn command(folder: &std::path::Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(PROGRAM);
@@ -79,7 +79,8 @@ async fn a_hundred_kills_in_the_middle_of_renewals_lose_no_connection() {
         let spread = Duration::from_micros(random.random_range(0..120_000));
         tokio::time::sleep(spread).await;
         if random.random_bool(0.5) {
-            let until = Instant::now() + Duration::from_millis(1_500);
+            // The program starts in a moment, but not on a busy machine.
+            let until = Instant::now() + Duration::from_secs(20);
             while renewals() == before && Instant::now() < until {
                 tokio::time::sleep(Duration::from_micros(200)).await;
             }
@@ -91,14 +92,14 @@ async fn a_hundred_kills_in_the_middle_of_renewals_lose_no_connection() {
         kills += 1;
         child = serve(folder.path());
     }
-    let mut checked = None;
-    for _ in 0..100 {
-        checked = told(folder.path(), &["connections", "check", "typeform"]);
-        if checked.is_some() {
-            break;
+    let until = Instant::now() + Duration::from_secs(60);
+    let checked = loop {
+        let checked = told(folder.path(), &["connections", "check", "typeform"]);
+        if checked.is_some() || Instant::now() > until {
+            break checked;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    };
     let listed = told(folder.path(), &["connections", "list"]).unwrap_or_default();
     child.kill().expect("it is killed");
     child.wait().expect("it is gone");

@@ -91,7 +91,7 @@ async fn deliveries_wait_for_an_account_that_has_to_be_connected_and_go_on_after
     let parked = |views: &[DestinationView]| {
         views.iter().any(|view| view.hold.paused.as_ref().is_some_and(|paused| paused.reconnect))
     };
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + Duration::from_secs(60);
     while !parked(&outbox.destinations().await.expect("a list")) {
         assert!(Instant::now() < until, "it is not parked");
         sleep(Duration::from_millis(50)).await;
@@ -104,7 +104,7 @@ async fn deliveries_wait_for_an_account_that_has_to_be_connected_and_go_on_after
     let pasted = SecretString::from(old);
     let added = connections.add_token("hubspot", None, None, &pasted, "test").await;
     added.unwrap_or_else(|error| panic!("{error}"));
-    let until = Instant::now() + Duration::from_secs(30);
+    let until = Instant::now() + Duration::from_secs(60);
     while account.requests().is_empty() || !parked(&outbox.destinations().await.expect("a list")) {
         assert!(Instant::now() < until, "it is not tried and parked again");
         sleep(Duration::from_millis(50)).await;
@@ -114,7 +114,7 @@ async fn deliveries_wait_for_an_account_that_has_to_be_connected_and_go_on_after
     let pasted = SecretString::from(new);
     let added = connections.add_token("hubspot", None, Some(&id("hubspot")), &pasted, "test").await;
     added.unwrap_or_else(|error| panic!("{error}"));
-    let until = Instant::now() + Duration::from_secs(30);
+    let until = Instant::now() + Duration::from_secs(60);
     while account.records().is_empty() {
         assert!(Instant::now() < until, "it does not go on");
         sleep(Duration::from_millis(50)).await;

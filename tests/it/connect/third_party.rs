@@ -76,7 +76,7 @@ async fn an_authorization_server_of_somebody_else_completes_a_connection() {
         .stderr(Stdio::null())
         .spawn();
     let _server = Server(child.expect("node runs"));
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + Duration::from_secs(60);
     while std::net::TcpStream::connect(("127.0.0.1", theirs)).is_err() {
         assert!(Instant::now() < until, "the server does not start");
         sleep(Duration::from_millis(50)).await;

@@ -119,6 +119,14 @@ fn an_encrypted_key_with_its_top_bit_set_is_not_the_one_without() {
 #[test]
 fn a_request_that_does_not_open_takes_as_long_whatever_is_wrong() {
     let bodies: Vec<_> = wrong_envelopes().into_iter().map(|(wrong, parts)| (wrong, parts.body())).collect();
+    // A machine that is busy with something else can be unfair once; a difference that is ours is there each time.
+    let told = (0..4).map(|_| unequal(&bodies));
+    let told: Vec<String> = told.map_while(|told| told).collect();
+    assert!(told.len() < 4, "{told:#?}");
+}
+
+/// What takes another time than the others, if any does.
+fn unequal(bodies: &[(&str, Vec<u8>)]) -> Option<String> {
     let mut times = vec![Vec::new(); bodies.len()];
     // In turns, so that whatever else the machine does falls on all of them.
     for _ in 0..300 {
@@ -135,10 +143,10 @@ fn a_request_that_does_not_open_takes_as_long_whatever_is_wrong() {
             times[times.len() / 2]
         })
         .collect();
-    for ((wrong, _), median) in bodies.iter().zip(&medians) {
-        let ratio = median.as_secs_f64() / medians[0].as_secs_f64();
-        assert!((0.8..1.25).contains(&ratio), "{wrong}: {medians:?}");
-    }
+    let unequal =
+        |median: &Duration| !(0.8..1.25).contains(&(median.as_secs_f64() / medians[0].as_secs_f64()));
+    let ((wrong, _), _) = bodies.iter().zip(&medians).find(|(_, median)| unequal(median))?;
+    Some(format!("{wrong}: {medians:?}"))
 }
 
 #[test]

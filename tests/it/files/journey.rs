@@ -165,7 +165,7 @@ deliver_to = ["full", "flat"]
 
 async fn call(method: Method, url: &str) -> Response {
     let mut request =
-        Request::new(method, url.parse().expect("a URL"), "", Instant::now() + Duration::from_secs(10));
+        Request::new(method, url.parse().expect("a URL"), "", Instant::now() + Duration::from_secs(60));
     request.policy = AddressPolicy::AllowPrivateNetwork;
     request.max_response_bytes = 4 << 20;
     Client::new().request(request).await.expect("an answer")

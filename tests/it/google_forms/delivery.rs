@@ -50,7 +50,7 @@ async fn start(data: Value) -> Running {
 
 impl Running {
     async fn deliver(&self, submission: &Submission) -> Outcome {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(60);
         let key = DeliveryKey::of(submission.id, &self.destination.id);
         self.destination.deliver(Call { submission, key, attempt: 1, sent_before: false, deadline }).await
     }

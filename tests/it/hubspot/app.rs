@@ -76,7 +76,7 @@ async fn what_a_person_fills_in_is_in_hubspot_as_configured() {
     let running = tokio::spawn(app.run(stopped));
 
     let url = format!("http://{admin}/api/v1/flows/wine/flow.json").parse().expect("a URL");
-    let mut request = Request::new(Method::GET, url, "", Instant::now() + Duration::from_secs(10));
+    let mut request = Request::new(Method::GET, url, "", Instant::now() + Duration::from_secs(60));
     request.policy = AddressPolicy::AllowPrivateNetwork;
     request.max_response_bytes = 1024 * 1024;
     let served = Client::new().request(request).await.expect("an answer");
@@ -94,7 +94,7 @@ async fn what_a_person_fills_in_is_in_hubspot_as_configured() {
     let played = play(&mut player, &mut Truthful::new(answers)).await.expect("answers");
     assert!(matches!(played, Played::Ended(Outcome::Completed(_))), "{played:?}");
 
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + Duration::from_secs(60);
     while account.records().is_empty() && Instant::now() < until {
         sleep(Duration::from_millis(50)).await;
     }

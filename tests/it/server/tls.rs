@@ -1,10 +1,6 @@
 //! TLS on a listener.
 
-use std::{
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use formgate::server::{Error, Limits, Listener, Server, Tls};
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
@@ -15,11 +11,11 @@ use tokio_rustls::{
     rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs},
 };
 
-use super::{Echo, Running, body, read_reply, read_to_close, short, start, start_on, status};
+use super::{Echo, PATIENCE, Running, body, read_reply, read_to_close, short, start, start_on, status};
 
 #[tokio::test]
 async fn tls_serves_http_1_1_and_refuses_plain_text() {
-    let (server, client) = tls_pair().await;
+    let (server, client) = tls_pair(Limits::default()).await;
     let mut stream = handshake(&server, client).await;
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
     let request = b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\nok";
@@ -32,11 +28,11 @@ async fn tls_serves_http_1_1_and_refuses_plain_text() {
 
 #[tokio::test]
 async fn a_tls_handshake_has_the_deadline_of_a_head() {
-    let (server, _) = tls_pair().await;
+    let (server, _) = tls_pair(short()).await;
     let started = Instant::now();
     let mut stream = server.connect().await;
     read_to_close(&mut stream).await;
-    assert!(started.elapsed() < Duration::from_secs(3), "closed after {:?}", started.elapsed());
+    assert!(started.elapsed() < PATIENCE / 2, "closed after {:?}", started.elapsed());
 }
 
 #[tokio::test]
@@ -61,7 +57,7 @@ fn certificate() -> (String, String) {
     (made.cert.pem(), made.signing_key.serialize_pem())
 }
 
-async fn tls_pair() -> (Running, TlsConnector) {
+async fn tls_pair(limits: Limits) -> (Running, TlsConnector) {
     let (cert_pem, key_pem) = certificate();
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(cert_pem.as_bytes()).expect("PEM")).expect("a root");
@@ -72,7 +68,7 @@ async fn tls_pair() -> (Running, TlsConnector) {
         .with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let tls = Tls { cert_pem, key_pem: key_pem.into() };
-    (start_on(short(), Some(tls), Duration::from_secs(5)).await, Arc::new(config).into())
+    (start_on(limits, Some(tls), PATIENCE).await, Arc::new(config).into())
 }
 
 async fn handshake(

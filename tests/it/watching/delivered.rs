@@ -81,7 +81,7 @@ struct Home {
 impl Home {
     async fn document(&self) -> Document {
         let url = format!("http://{}/api/v1/flows/wine/flow.json", self.site.admin).parse().expect("a URL");
-        let mut request = Request::new(Method::GET, url, "", Instant::now() + Duration::from_secs(10));
+        let mut request = Request::new(Method::GET, url, "", Instant::now() + Duration::from_secs(60));
         request.policy = AddressPolicy::AllowPrivateNetwork;
         request.max_response_bytes = 1024 * 1024;
         let served = Client::new().request(request).await.expect("an answer");
