@@ -45,6 +45,8 @@ struct Reply {
 /// What a request leads to.
 enum Outcome {
     Reply(Reply),
+    /// 427 and nothing else.
+    Bare,
     Close(Box<Close>),
 }
 
@@ -80,16 +82,15 @@ pub(super) async fn answer(parts: &Parts, flow: &Flow, opened: Opened) -> Answer
         }
         _ => Turner { parts, flow, exchange: &exchange, envelope: &envelope }.turn().await,
     };
+    let refuses =
+        !matches!(&outcome, Outcome::Reply(Reply { status: StatusCode::OK, .. }) | Outcome::Close(_));
+    if refuses && let Ok(Some(kept)) = parts.outbox.kept_reply(&envelope).await {
+        // This envelope closed a walk before: it keeps its reply, whatever has expired since.
+        return closed(action, kept);
+    }
     match outcome {
-        Outcome::Reply(reply) => {
-            if reply.status != StatusCode::OK
-                && let Ok(Some(kept)) = parts.outbox.kept_reply(&envelope).await
-            {
-                // This envelope closed a walk before: it keeps its reply, whatever has expired since.
-                return closed(action, kept);
-            }
-            sealed(action, reply, sealer)
-        }
+        Outcome::Reply(reply) => sealed(action, reply, sealer),
+        Outcome::Bare => Answer { action, status: status(427), body: Bytes::new() },
         Outcome::Close(close) => close_walk(parts, flow, &exchange, &envelope, *close, sealer).await,
     }
 }
@@ -189,26 +190,41 @@ struct Turner<'a> {
 impl Turner<'_> {
     async fn turn(&self) -> Outcome {
         let Some(newest) = self.flow.newest() else { return self.expired(None) };
-        let token = match self.token() {
+        let action = self.exchange.action;
+        let back = if action == Action::Back { self.back() } else { None };
+        let begins = match action {
+            Action::DataExchange => self.handler().is_some_and(|it| it.is_cover(&self.exchange.screen)),
+            _ => back.is_none(),
+        };
+        let token = match self.token(begins) {
             Ok(token) => token,
+            Err(()) if begins => return self.not_opened(self.expired(Some(newest))).await,
             Err(()) => return self.expired(Some(newest)),
         };
-        match self.exchange.action {
-            Action::DataExchange => self.data_exchange(token),
-            Action::Back => self.back(token.as_ref(), newest),
+        match (action, back) {
+            (Action::DataExchange, _) => self.data_exchange(token),
+            (_, Some(shown)) => Outcome::Reply(shown),
             // An action that is not known yet opens the flow anew, like INIT.
             _ => {
                 let text = self.exchange.flow_token.as_str();
                 match repeat::may_open(&self.parts.outbox, self.flow, token.as_ref(), text).await {
                     Ok(()) => self.open(token.as_ref(), newest),
-                    Err(refusal) => Outcome::Reply(refused(newest.form(), refusal)),
+                    Err(refusal) => self.not_opened(Outcome::Reply(refused(newest.form(), refusal))).await,
                 }
             }
         }
     }
 
-    /// What our token says; `None` for a foreign one that is allowed.
-    fn token(&self) -> Result<Option<Token>, ()> {
+    /// The refusal of an envelope that would begin a walk. One that has begun one before, as another node or an earlier process
+    /// knows, must not get a second plaintext under its key and IV.
+    async fn not_opened(&self, refusal: Outcome) -> Outcome {
+        let known = self.parts.outbox.opened_at_ms(self.walk()).await.is_some();
+        if known { Outcome::Bare } else { refusal }
+    }
+
+    /// What our token says; `None` for a foreign one that is allowed. It has to be valid when a walk begins: whoever is under
+    /// way has a state that proves it, and comes to the end.
+    fn token(&self, begins: bool) -> Result<Option<Token>, ()> {
         let now_s = u64::try_from(self.parts.clock.now_ms() / 1_000).unwrap_or(0);
         let text = self.exchange.flow_token.as_str();
         let signature = self.exchange.flow_token_signature.as_deref();
@@ -219,7 +235,7 @@ impl Turner<'_> {
             }
             _ => {}
         }
-        match Token::open(&self.parts.sealer, &self.flow.id, text, now_s) {
+        match Token::open(&self.parts.sealer, &self.flow.id, text, if begins { now_s } else { 0 }) {
             Ok(token) => Ok(Some(token)),
             Err(token::Error::Foreign) if self.flow.tokens == TokenPolicy::Any && !Token::is_ours(text) => {
                 Ok(None)
@@ -229,14 +245,19 @@ impl Turner<'_> {
     }
 
     fn fresh(&self, token: Option<&Token>, form: &Form) -> Session {
-        let mut id = [0; 16];
-        id.iter_mut().zip(self.envelope).for_each(|(to, from)| *to = *from);
         let sent = |key: &String| token.and_then(|token| token.hidden.get(key)).cloned();
         let hidden = form
             .hidden
             .iter()
             .filter_map(|h| Some((h.key.clone(), sent(&h.key).or_else(|| h.default.clone())?)));
-        Session::start(id, hidden.collect())
+        Session::start(self.walk(), hidden.collect())
+    }
+
+    /// The id of the walk that this envelope begins.
+    fn walk(&self) -> [u8; 16] {
+        let mut id = [0; 16];
+        id.iter_mut().zip(self.envelope).for_each(|(to, from)| *to = *from);
+        id
     }
 
     /// INIT: the entry of the newest version, with what the entries of older ones need besides. The message may be old,
@@ -264,15 +285,11 @@ impl Turner<'_> {
         Outcome::Reply(self.show(newest, show))
     }
 
-    fn back(&self, token: Option<&Token>, newest: &Arc<Handler>) -> Outcome {
-        let named = self.handler().and_then(|handler| {
-            let session = self.session(handler)?;
-            Some((handler, handler.again(session, &self.exchange.screen)?))
-        });
-        match named {
-            Some((handler, show)) => Outcome::Reply(self.show(handler, show)),
-            None => self.open(token, newest),
-        }
+    /// BACK: the screen named, anew; `None` if its state does not open.
+    fn back(&self) -> Option<Reply> {
+        let handler = self.handler()?;
+        let show = handler.again(self.session(handler)?, &self.exchange.screen)?;
+        Some(self.show(handler, show))
     }
 
     fn data_exchange(&self, token: Option<Token>) -> Outcome {

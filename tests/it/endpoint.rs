@@ -271,6 +271,32 @@ async fn sealed_tokens_carry_the_person_and_expire() {
 }
 
 #[tokio::test]
+async fn a_token_that_expires_stops_nobody_who_is_under_way_and_gives_no_envelope_a_second_plaintext() {
+    let mut setup = Setup::of(&short(), &Settings::default());
+    setup.tokens = TokenPolicy::Sealed;
+    let gate = setup.start().await;
+    let expires_at_s = u64::try_from(gate.now_ms() / 1_000 + 3).expect("a time");
+    let token = Token { expires_at_s: Some(expires_at_s), ..Token::default() };
+    let text = token.issue(&gate.sealer, "contact").expect("short enough");
+    let mut player = gate.player(&text);
+    player.open().await.expect("opened");
+    gate.write_openings().await;
+    while gate.now_ms() < i64::try_from(expires_at_s).expect("a time") * 1_000 {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let first = player.raw_resend().await.expect("an answer").expect("a request");
+    assert_eq!(first.status, 200, "the same bytes, whatever has expired");
+    gate.restart();
+    let again = player.raw_resend().await.expect("an answer").expect("a request");
+    assert_eq!((again.status, again.body), (427, Vec::new()));
+    let anew = gate.player(&text).open().await.expect("an answer");
+    assert!(matches!(anew, Outcome::Expired(Some(_))), "a new envelope is told why: {anew:?}");
+    fill(&mut player).await;
+    end(&mut player).await;
+    assert_eq!(gate.submissions().await.len(), 1);
+}
+
+#[tokio::test]
 async fn metas_signature_of_the_token_is_asked_for_where_it_is_required() {
     let mut setup = Setup::of(&short(), &Settings::default());
     setup.token_signature = TokenSignature::Required;
