@@ -3,6 +3,7 @@
 //! Invariant: nothing here calls anybody. What a destination has to know of a form is in its definition and its versions,
 //! so whether a form can be delivered is known before anybody fills it in.
 
+mod accounts;
 mod routes;
 mod slot;
 mod tools;
@@ -14,6 +15,7 @@ use secrecy::ExposeSecret as _;
 use tokio::sync::Semaphore;
 use url::Url;
 
+use self::accounts::Behind;
 use self::routes::Routes;
 use self::slot::{Absent, Built, Slot};
 use super::Error;
@@ -61,6 +63,8 @@ struct Shared {
     following: Semaphore,
     /// Those that were connected when it was looked last.
     accounts: RwLock<Vec<Connection>>,
+    /// What could not follow its account, and when that is tried again.
+    behind: Mutex<Behind>,
     served: RwLock<ByFlow>,
     /// As many, and in the same order, as are configured.
     slots: Vec<Arc<Slot>>,
@@ -96,6 +100,7 @@ impl Destinations {
             changing: Mutex::default(),
             following: Semaphore::new(1),
             accounts: RwLock::new(accounts.clone()),
+            behind: Mutex::default(),
             served: RwLock::default(),
             slots: Vec::new(),
         };
@@ -107,6 +112,7 @@ impl Destinations {
         };
         let slots = shared.configured.iter().map(slot).collect::<Result<_, Error>>()?;
         (shared.slots, shared.served) = (slots, RwLock::new(served));
+        shared.slots.iter().for_each(|slot| shared.ask_for_files(slot.asks_for_files()));
         Ok(Self(Arc::new(shared)))
     }
 
@@ -124,32 +130,16 @@ impl Destinations {
         let is_used = |to: &config::Destination| flow.is_some_and(|flow| flow.deliver_to.contains(&to.id));
         self.0.prepare(changing, all, routes, is_used, false).map_err(|error| error.to_string())
     }
-
-    /// Looks where the connected accounts are: each may be in another region than the tool's usual one.
-    pub(super) async fn follow_accounts(&self) {
-        let Ok(accounts) = self.0.connections.list().await else { return };
-        let addresses = |accounts: &[Connection]| -> Vec<_> {
-            accounts.iter().map(|account| (account.id.clone(), account.api_url.clone())).collect()
-        };
-        {
-            let mut known = self.0.accounts.write().unwrap_or_else(PoisonError::into_inner);
-            if addresses(&known) == addresses(&accounts) {
-                return;
-            }
-            *known = accounts;
-        }
-        let changing = self.0.changing();
-        let (all, routes) = self.0.known();
-        match self.0.prepare(changing, all, routes, |to| to.target.connection().is_some(), true) {
-            Ok(prepared) => prepared.put(),
-            Err(error) => {
-                tracing::warn!(%error, "destinations cannot follow their accounts; they stay as they are")
-            }
-        }
-    }
 }
 
 impl Shared {
+    /// What is really served asks for files: whoever connects from now on is asked whether they may be kept in HubSpot.
+    fn ask_for_files(&self, asks: bool) {
+        if let Some(provider) = self.connections.provider("hubspot").filter(|_| asks) {
+            provider.ask_also("files", "keep the files that people send");
+        }
+    }
+
     fn changing(&self) -> MutexGuard<'_, ()> {
         self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -182,6 +172,7 @@ impl Prepared<'_> {
     pub(super) fn put(self) {
         for (at, built) in self.built {
             if let Some(slot) = self.of.slots.get(at) {
+                self.of.ask_for_files(built.asks_for_files);
                 slot.put(built);
             }
         }
@@ -226,7 +217,8 @@ impl Builder<'_> {
             Some((flow.id.as_str().to_owned(), version))
         };
         let newest = self.delivering(configured).filter(|_| !is_whole).filter_map(newest).collect();
-        Ok(Built { destination: self.destination(configured)?.ok_or(Absent::Unread), newest })
+        let destination = self.destination(configured)?.ok_or(Absent::Unread);
+        Ok(Built { destination, newest, asks_for_files: self.uploads_to_hubspot(configured) })
     }
 
     /// `None`: not before the form was read from its tool.
@@ -377,29 +369,32 @@ impl Builder<'_> {
         }))
     }
 
-    /// A form asks for files: what that takes is asked for, or said.
+    /// A form asks for files: what that takes is there, or it is said.
     fn hubspot_files(
         &self,
         configured: &config::Destination,
         target: &config::Hubspot,
         flow: &str,
     ) -> Result<(), Error> {
-        match (target.files, &target.credential) {
-            (FileHandling::Upload, config::Credential::Connection(_)) => {
-                if let Some(provider) = self.of.connections.provider("hubspot") {
-                    provider.ask_also("files", "keep the files that people send");
-                }
-            }
-            (FileHandling::Upload, config::Credential::Token(_)) => {}
-            (FileHandling::Link, _) if self.of.public_url.is_none() => {
-                let reason = format!(
-                    "flow {flow} asks for files, and there are no links to them: set server.public_url, or write files = \"upload\""
-                );
-                return Err(fault(configured, reason));
-            }
-            (FileHandling::Link, _) => {}
+        if target.files == FileHandling::Link && self.of.public_url.is_none() {
+            let reason = format!(
+                "flow {flow} asks for files, and there are no links to them: set server.public_url, or write files = \"upload\""
+            );
+            return Err(fault(configured, reason));
         }
         Ok(())
+    }
+
+    /// Whether files of a newest version are kept in a connected HubSpot account, which takes a scope of its own.
+    fn uploads_to_hubspot(&self, configured: &config::Destination) -> bool {
+        let Target::Hubspot(target) = &configured.target else { return false };
+        let is_connected = matches!(target.credential, config::Credential::Connection(_));
+        let asks = |flow: &config::Flow| {
+            let newest = self.served.get(flow.id.as_str()).and_then(|served| served.versions.first());
+            let plan = newest.and_then(|newest| Plan::of(&self.routed(configured, newest.form())).ok());
+            plan.is_some_and(|plan| plan.file_questions().next().is_some())
+        };
+        is_connected && target.files == FileHandling::Upload && self.delivering(configured).any(asks)
     }
 
     fn webhook(&self, configured: &config::Destination, webhook: &config::Webhook) -> Result<Webhook, Error> {

@@ -15,6 +15,12 @@ use super::{Error, Outbox};
 use crate::audit;
 use crate::store::{self, Batch, DeliveryState, Expectation, Put, QueueDepth, Scan, Table, Version};
 
+/// The class of an outcome whose destination waits for a mapping that fits, and who has paused it then: a mapping that fits
+/// resumes it.
+pub const MAPPING: &str = "mapping";
+/// Who has paused a destination that itself asked for it.
+pub(super) const OUTBOX: &str = "outbox";
+
 /// More destinations than this are not looked at for their holds.
 const MAX_HELD: u32 = 10_000;
 
@@ -23,7 +29,7 @@ const MAX_HELD: u32 = 10_000;
 pub struct Paused {
     /// Since when.
     pub at_ms: i64,
-    /// Who did it: `cli`, or `outbox` when the destination itself asked for it.
+    /// Who did it: `cli`, or `outbox` when the destination itself asked for it, or [`MAPPING`].
     pub actor: String,
     /// Why, if there is a reason to tell.
     pub reason: Option<String>,
@@ -32,6 +38,12 @@ pub struct Paused {
 }
 
 impl Paused {
+    /// Whether no person has done it.
+    #[must_use]
+    pub fn is_by_itself(&self) -> bool {
+        [OUTBOX, MAPPING].contains(&self.actor.as_str())
+    }
+
     fn from_bytes(bytes: &[u8]) -> Self {
         // An older program wrote all but the last field.
         let older = || postcard::from_bytes(bytes);
@@ -154,6 +166,19 @@ impl Outbox {
             Some(record) if Paused::from_bytes(&record.value).reconnect => {
                 let as_read = Expectation::Version(record.version);
                 self.unpause(destination, actor, Table::Pause, as_read).await
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Goes on sending to a destination whose mapping did not fit and fits now; one that is paused for another reason stays
+    /// so. `false` if it was not waiting for that.
+    pub async fn fits_again(&self, destination: &DestinationId) -> Result<bool, Error> {
+        let record = self.store.get(Table::Pause, destination.as_str().as_bytes()).await?;
+        match record {
+            Some(record) if Paused::from_bytes(&record.value).actor == MAPPING => {
+                let as_read = Expectation::Version(record.version);
+                self.unpause(destination, MAPPING, Table::Pause, as_read).await
             }
             _ => Ok(false),
         }

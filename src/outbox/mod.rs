@@ -45,7 +45,7 @@ pub use self::file::{
     Download, Files, LinkError, Refusal, Settings as FileSettings, file_text, files_context,
 };
 pub use self::history::{Attempt, History};
-pub use self::hold::{DestinationView, Hold, Paused};
+pub use self::hold::{DestinationView, Hold, MAPPING, Paused};
 pub use self::ids::{DeliveryKey, DestinationId, InvalidDestinationId, SubmissionId};
 pub use self::mapping::{Route, RouteError, SetRoute};
 pub use self::person::{By, ErasedPerson, InvalidPerson, Person};

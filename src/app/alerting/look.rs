@@ -132,7 +132,7 @@ impl Looking {
         let is_told = self.uses.get(&view.id).is_some_and(|connection| lost.contains(connection.as_str()));
         let paused = view.hold.paused.map(|paused| Paused {
             // Persons do it by the command line or the console. What waits for a lost account is told of the account.
-            by_itself: if paused.reconnect { !is_told } else { paused.actor == "outbox" },
+            by_itself: if paused.reconnect { !is_told } else { paused.is_by_itself() },
             reason: paused.reason,
         });
         let hold = Hold { paused, open_since_ms: view.hold.open.map(|open| open.since_ms) };

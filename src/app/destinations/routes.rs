@@ -17,10 +17,11 @@ use crate::config;
 use crate::console::api::{Described, Fault, Looking, Mappings, Tried};
 use crate::form::Form;
 use crate::form::mapping::{Step, given_twice};
-use crate::outbox::{Outbox, Route, RouteError};
+use crate::outbox::{Destination as _, Outbox, Route, RouteError};
 
 /// Between two looks at what other nodes have set.
 const FOLLOW_EVERY: Duration = Duration::from_secs(5);
+const _: () = assert!(FOLLOW_EVERY.as_secs() < 10, "the README promises ten seconds");
 
 /// Routes that were set, by destination.
 pub(super) type Routes = BTreeMap<String, Arc<Route>>;
@@ -60,7 +61,7 @@ impl Builder<'_> {
         }
         let id = configured.id.as_str();
         tracing::error!(destination.id = id, error = %misfit, "the mapping that was set does not fit: deliveries wait until another one is");
-        Ok(Built { destination: Err(Absent::Misfit), newest: BTreeMap::new() })
+        Ok(Built { destination: Err(Absent::Misfit), newest: BTreeMap::new(), asks_for_files: false })
     }
 
     fn faults(&self, configured: &config::Destination, route: &Route) -> Vec<Fault> {
@@ -164,6 +165,17 @@ impl Destinations {
                         told.insert(id.to_owned(), route);
                     }
                 }
+            }
+        }
+        self.let_go_on().await;
+    }
+
+    /// Resumes what was paused because its mapping did not fit, and fits now.
+    async fn let_go_on(&self) {
+        for slot in self.0.slots.iter().filter(|slot| slot.fits_again()) {
+            if let Err(error) = self.0.outbox.fits_again(slot.id()).await {
+                slot.waits_on();
+                tracing::warn!(destination.id = %slot.id(), %error, "what waits for its mapping cannot go on yet");
             }
         }
     }

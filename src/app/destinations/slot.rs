@@ -5,9 +5,10 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::outbox::{Attempting, Call, Destination, DestinationId, Grade, Outcome};
+use crate::outbox::{Attempting, Call, Destination, DestinationId, Grade, MAPPING, Outcome};
 
 /// What stands in a place.
 pub(super) struct Built {
@@ -15,6 +16,8 @@ pub(super) struct Built {
     pub destination: Result<Arc<dyn Destination>, Absent>,
     /// The newest version of each flow that it was made for; empty for one that takes whatever comes.
     pub newest: BTreeMap<String, u32>,
+    /// Whether it keeps files of its newest forms in a connected HubSpot account.
+    pub asks_for_files: bool,
 }
 
 /// Why nothing stands in a place. What is to be delivered there waits.
@@ -32,6 +35,8 @@ pub(super) struct Slot {
     account: String,
     grade: Grade,
     built: RwLock<Arc<Built>>,
+    /// It may be paused for want of a mapping that fits, by an earlier process, too.
+    may_wait: AtomicBool,
 }
 
 impl Slot {
@@ -40,12 +45,33 @@ impl Slot {
             .destination
             .as_ref()
             .map_or_else(|_absent| id.as_str().to_owned(), |to| to.account().into_owned());
-        Self { id, account, grade, built: RwLock::new(Arc::new(built)) }
+        Self { id, account, grade, built: RwLock::new(Arc::new(built)), may_wait: AtomicBool::new(true) }
     }
 
     /// Puts another one there.
     pub(super) fn put(&self, built: Built) {
-        *self.built.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(built);
+        let mut place = self.built.write().unwrap_or_else(PoisonError::into_inner);
+        if matches!(place.destination, Err(Absent::Misfit)) {
+            self.may_wait.store(true, Ordering::Release);
+        }
+        *place = Arc::new(built);
+    }
+
+    /// Whether its mapping fits now and deliveries may still be waiting for that. Asked once; [`Slot::waits_on`] takes the
+    /// answer back.
+    pub(super) fn fits_again(&self) -> bool {
+        !matches!(self.built().destination, Err(Absent::Misfit))
+            && self.may_wait.swap(false, Ordering::AcqRel)
+    }
+
+    /// They could not be let go on.
+    pub(super) fn waits_on(&self) {
+        self.may_wait.store(true, Ordering::Release);
+    }
+
+    /// Whether it keeps files of its newest forms in a connected HubSpot account.
+    pub(super) fn asks_for_files(&self) -> bool {
+        self.built().asks_for_files
     }
 
     fn built(&self) -> Arc<Built> {
@@ -76,7 +102,11 @@ impl Destination for Slot {
                 Ok(destination) if !is_late => destination.deliver(call).await,
                 Ok(_) => Outcome::retry("version_not_known_yet", None, None),
                 Err(Absent::Unread) => Outcome::retry("form_not_read_yet", None, None),
-                Err(Absent::Misfit) => Outcome::retry("mapping_does_not_fit", None, None),
+                Err(Absent::Misfit) => Outcome::hold(
+                    MAPPING,
+                    None,
+                    "its mapping does not fit the form any more: set one that does, and what waits goes on by itself",
+                ),
             }
         })
     }
@@ -109,8 +139,10 @@ mod tests {
         let built = |newest: u32| Built {
             destination: Ok(Arc::new(Takes(id.clone()))),
             newest: [("contact".to_owned(), newest)].into(),
+            asks_for_files: false,
         };
-        let absent = |absent| Built { destination: Err(absent), newest: BTreeMap::new() };
+        let absent =
+            |absent| Built { destination: Err(absent), newest: BTreeMap::new(), asks_for_files: false };
         let slot = Slot::new(id.clone(), Grade::D, absent(Absent::Unread));
         let submission: Submission = serde_json::from_value(serde_json::json!({
             "id": "00000000-0000-8000-8000-000000000001", "flow_id": "contact", "flow_version": 2,
@@ -130,10 +162,16 @@ mod tests {
             slot.deliver(call).await
         };
         assert_eq!(deliver().await.class, "form_not_read_yet");
+        assert!(slot.fits_again() && !slot.fits_again(), "an earlier process may have left it paused");
         slot.put(absent(Absent::Misfit));
         let waits = deliver().await;
-        assert_eq!((waits.class, waits.verdict), ("mapping_does_not_fit", Verdict::Retry { after_ms: None }));
+        assert!(
+            matches!(waits.verdict, Verdict::Hold { reconnect: false, .. }),
+            "no attempt is used up: {waits:?}"
+        );
+        assert_eq!((waits.class, slot.fits_again()), (MAPPING, false));
         slot.put(built(1));
+        assert!(slot.fits_again() && !slot.fits_again());
         let late = deliver().await;
         assert_eq!((late.class, late.verdict), ("version_not_known_yet", Verdict::Retry { after_ms: None }));
         slot.put(built(2));

@@ -19,6 +19,7 @@ use crate::outbox::Error;
 use crate::outbox::breaker::Sign;
 use crate::outbox::destination::{Call, Outcome, Verdict};
 use crate::outbox::history::{Attempt, History};
+use crate::outbox::hold::{MAPPING, OUTBOX};
 use crate::outbox::ids::{DeliveryKey, SubmissionId};
 use crate::outbox::retry::Decision;
 use crate::store::{self, Delivery, Settlement};
@@ -106,9 +107,9 @@ impl DestinationLane {
             Ended::Crash | Ended::Poison => DeliveryOutcome::Quarantined,
             _ => DeliveryOutcome::Dead,
         };
-        if let Ended::Outcome(Outcome { verdict: Verdict::Hold { reason, reconnect }, .. }) = &ended
-            && let Err(error) =
-                self.outbox.park(self.destination.id(), "outbox", Some(reason), *reconnect).await
+        if let Ended::Outcome(Outcome { verdict: Verdict::Hold { reason, reconnect }, class, .. }) = &ended
+            && let actor = if *class == MAPPING { MAPPING } else { OUTBOX }
+            && let Err(error) = self.outbox.park(self.destination.id(), actor, Some(reason), *reconnect).await
         {
             // The delivery is given back all the same; the next one asks again.
             tracing::warn!(error = &error as &dyn std::error::Error, "a destination could not be paused");

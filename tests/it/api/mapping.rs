@@ -2,7 +2,7 @@
 
 use formgate::console::access::Role;
 use formgate::form::mapping::Step;
-use formgate::outbox::{DestinationId, Route};
+use formgate::outbox::{DestinationId, Filter, Route};
 use formgate::store::{DeliveryState, Reopened};
 use serde_json::{Value as Json, json};
 use tokio::time::{Duration, Instant, sleep};
@@ -81,6 +81,49 @@ async fn what_another_node_has_set_counts_here_without_a_restart() {
         office.until(DeliveryState::Dead, 2).await;
         sleep(Duration::from_millis(500)).await;
     }
+    office.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_mapping_that_does_not_fit_any_more_holds_up_waits_without_attempts_until_one_fits() {
+    let mut office = Office::open().await;
+    let (token, own) = (office.token("a", Role::Editor).await, office.ids("a").await);
+    let key = own.iter().find(|(kind, _)| *kind == "delivery").expect("a delivery").1.parse().expect("a key");
+    let set = call(&office, &token, "PUT", PATH, Some(json!({"mapping": {"name": "full_name"}}))).await;
+    assert_eq!(set.status, 200, "{}", set.json);
+    // The question that the mapping names is another one in the form from the next start on.
+    office.write_form("a", "first_name");
+    office.restart().await;
+    office.keep_failing(false);
+    let sent = office.attempts();
+    assert_eq!(office.outbox.replay(key, "test").await.expect("a replay"), Reopened::Due);
+    let paused = || async {
+        let views = office.outbox.destinations().await.expect("a list");
+        views.into_iter().find(|view| view.id == "to-a").and_then(|view| view.hold.paused)
+    };
+    let end = Instant::now() + PATIENCE;
+    let told = loop {
+        if let Some(paused) = paused().await {
+            break paused;
+        }
+        assert!(Instant::now() < end, "it is not paused");
+        sleep(Duration::from_millis(20)).await;
+    };
+    assert!(told.is_by_itself() && !told.reconnect, "its owner is told: {told:?}");
+    assert!(told.reason.as_deref().is_some_and(|reason| reason.contains("does not fit")), "{told:?}");
+    office.until(DeliveryState::Parked, 1).await;
+    assert_eq!(office.attempts(), sent, "nothing was sent");
+
+    let set = call(&office, &token, "PUT", PATH, Some(json!({"mapping": {"first_name": "given"}}))).await;
+    assert_eq!(set.status, 200, "{}", set.json);
+    office.until_delivered("a").await;
+    assert!(paused().await.is_none());
+    let listed = office.outbox.list(&Filter::default(), None, 10).await.expect("a list").items;
+    let delivery = listed.iter().flat_map(|item| &item.deliveries).find(|delivery| delivery.key == key);
+    assert_eq!(delivery.map(|delivery| delivery.attempt), Some(1), "waiting used none up");
+    let events = office.events_of("to-a").await;
+    let by_mapping = |action: &str| events.contains(&("mapping".to_owned(), action.to_owned()));
+    assert!(by_mapping("destination.paused") && by_mapping("destination.resumed"), "{events:?}");
     office.close().await;
 }
 

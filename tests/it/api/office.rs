@@ -76,13 +76,18 @@ impl Answered {
     }
 }
 
+/// A form that asks for a name under this key.
+fn write_form(folder: &Path, name: &str, key: &str) {
+    let form = json!({"id": name, "title": format!("Form {name}"), "pages": [
+        {"id": "p", "questions": [{"key": key, "title": "Your name", "type": "short_text", "required": true}]}]});
+    std::fs::write(folder.join(format!("{name}.json")), form.to_string()).expect("a file");
+}
+
 fn config(folder: &Path, sink: std::net::SocketAddr, tools: String) -> Config {
     let mut text = tools
         + "[[number]]\nid = \"shop\"\napp_secret = \"app-secret\"\nprivate_keys = [\"file:shop.pem\"]\n";
     for name in ["a", "b"] {
-        let form = json!({"id": name, "title": format!("Form {name}"), "pages": [
-            {"id": "p", "questions": [{"key": "name", "title": "Your name", "type": "short_text", "required": true}]}]});
-        std::fs::write(folder.join(format!("{name}.json")), form.to_string()).expect("a file");
+        write_form(folder, name, "name");
         text += &format!(
             "[[destination]]\nid = \"to-{name}\"\nworkspace = \"{name}\"\nkind = \"webhook\"\nurl = \"http://{sink}/\"\n\
              allow_private_network = true\nsecret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n\
@@ -204,6 +209,11 @@ impl Office {
             assert!(Instant::now() < end, "it was not delivered");
             sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Has the form of a workspace ask for the name under this key, from the next start on.
+    pub fn write_form(&self, workspace: &str, key: &str) {
+        write_form(self.folder.path(), workspace, key);
     }
 
     /// Stops Formgate and starts it again.

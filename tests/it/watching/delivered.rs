@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::{ask, check_of, until_served};
-use crate::connect::fixture::{Site, start_with};
+use crate::connect::fixture::{Browser, Site, start_with};
 use crate::source::definition;
 
 const GUID: &str = "5b0a4c2e-7d31-4f0e-9a57-2f6c1d8e9b10";
@@ -211,4 +211,47 @@ async fn a_change_that_cannot_be_delivered_is_never_taken_and_does_not_stop_the_
     let config = Config::load(Some(&file), std::iter::empty()).unwrap_or_else(|faults| panic!("{faults}"));
     let app = App::start(&config).await.unwrap_or_else(|error| panic!("{error}"));
     assert!(app.flows.get("wine").is_some_and(|flow| flow.versions.len() == 1));
+}
+
+/// The form without its question for a photo.
+fn without_files() -> Json {
+    let mut form = longer();
+    let groups = form["fieldGroups"].as_array_mut().expect("groups").iter_mut();
+    for fields in groups.filter_map(|group| group.get_mut("fields")?.as_array_mut()) {
+        fields.retain(|field| field["fieldType"] != "file");
+    }
+    form
+}
+
+/// What somebody who connects HubSpot now is asked to allow.
+async fn scopes(site: &Site) -> String {
+    let at = Browser::default().leave(&site.link("hubspot", None).await).await;
+    let asked = at.query_pairs().filter(|(name, _)| name.ends_with("scope"));
+    asked.map(|(_, scopes)| scopes.into_owned() + " ").collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leave_to_keep_files_is_asked_for_only_when_a_form_that_asks_for_files_is_served() {
+    let site = start_with(&format!(
+        "[[number]]\nid = \"shop\"\napp_secret = \"app-secret\"\n[drift]\nevery_minutes = 0\n\
+         [[destination]]\nid = \"crm\"\nkind = \"hubspot\"\nconnection = \"hubspot\"\nportal_id = \"25505644\"\n\
+         allow_private_network = true\n\
+         [[flow]]\nid = \"wine\"\ntool = \"hubspot\"\nconnection = \"hubspot\"\nform = \"{GUID}\"\nnumber = \"shop\"\n\
+         take = \"compatible\"\ndeliver_to = [\"crm\"]\n",
+    ))
+    .await;
+    site.tools.library.put("hubspot", without_files());
+    site.connect("hubspot").await;
+    assert_eq!(until_served(&site, "wine", 1).await, 1);
+    // It has the photo, and lacks a question: whether it can be delivered is tried, and it waits.
+    site.tools.library.put("hubspot", shorter());
+    let said = check_of(&site, "wine").await;
+    assert!(said.starts_with("it was changed, and waits: 1 breaking"), "{said}");
+    let asked = scopes(&site).await;
+    assert!(asked.contains("forms") && !asked.contains("files"), "{asked}");
+    ask(&site, FlowCommand::Approve { flow: "wine".into() }).await.expect("it is taken");
+    assert_eq!(until_served(&site, "wine", 2).await, 2);
+    let asked = scopes(&site).await;
+    assert!(asked.contains("files"), "{asked}");
+    site.end().await;
 }
