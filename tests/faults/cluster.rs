@@ -24,4 +24,4 @@ mod restarts;
 #[path = "../it/redis/server.rs"]
 #[expect(dead_code, reason = "the tests of the store use the rest")]
 #[expect(clippy::disallowed_methods, reason = "which server to start is the machine's affair")]
-mod server;
+pub mod server;

@@ -149,7 +149,9 @@ impl DestinationLane {
             return Ok(Look::at(latest_ms));
         }
         // Another node, or whoever resumes a destination, may have changed it.
-        if gate.changed.is_none() && (is_shared || gate.breaker.open().is_some()) {
+        let looks =
+            !fault::is_on("worker.breaker_of_its_own") && (is_shared || gate.breaker.open().is_some());
+        if gate.changed.is_none() && looks {
             gate.kept = self.outbox.kept_breaker(self.destination.id()).await?;
             gate.breaker.adopt(gate.kept.map(|(kept, _)| kept.open()));
         }

@@ -212,7 +212,7 @@ impl Backend for Cluster {
     ) -> Pending<'a, ()> {
         Box::pin(async move {
             let node = &self.node;
-            if fault::is_on("cluster.bucket_per_node") {
+            if fault::is_on("cluster.patience_of_nobody") {
                 return Ok(());
             }
             // Also here: Redis may be out of reach when it is asked next.

@@ -87,9 +87,9 @@ async fn answer(gate: &Gate, token: &str, name: &str) -> bool {
 
 /// Several people, each on all nodes at the same moment, of a flow with this rule. How many answers of each were taken, and
 /// how many deliveries were made and superseded.
-async fn twins(repeat: &str, dice: &mut SmallRng) -> (Vec<usize>, i64, i64) {
+async fn twins(repeat: &str, points: &str, dice: &mut SmallRng) -> (Vec<usize>, i64, i64) {
     let redis = Server::start();
-    let plan = Plan { variables: &[("FORMGATE_FLOW__VISIT__REPEAT", repeat)], ..Plan::default() };
+    let plan = Plan { points, variables: &[("FORMGATE_FLOW__VISIT__REPEAT", repeat)], ..Plan::default() };
     let scene = Arc::new(Scene::start(&redis, plan, dice).await);
     // Nothing reaches it before everybody has answered.
     scene.sink.behave(Manner::Broken);
@@ -114,7 +114,7 @@ async fn twins(repeat: &str, dice: &mut SmallRng) -> (Vec<usize>, i64, i64) {
 #[test]
 fn of_one_person_on_three_nodes_at_once_one_answer_is_the_only_one() {
     let mut dice = run::dice();
-    let (taken, delivered, _) = run::runtime().block_on(twins("once", &mut dice));
+    let (taken, delivered, _) = run::runtime().block_on(twins("once", "", &mut dice));
     assert_eq!(taken, vec![1; TWINS as usize]);
     assert_eq!(delivered, i64::from(TWINS));
     run::tell("`once`, the same person on three nodes", TWINS, taken.len(), 0, "0");
@@ -123,8 +123,23 @@ fn of_one_person_on_three_nodes_at_once_one_answer_is_the_only_one() {
 #[test]
 fn of_one_person_on_three_nodes_at_once_one_answer_replaces_the_others() {
     let mut dice = run::dice();
-    let (taken, delivered, superseded) = run::runtime().block_on(twins("replace", &mut dice));
+    let (taken, delivered, superseded) = run::runtime().block_on(twins("replace", "", &mut dice));
     assert_eq!(taken, vec![NODES; TWINS as usize]);
     assert_eq!((delivered, superseded), (i64::from(TWINS), i64::from(TWINS) * 2));
     run::tell("`replace`, the same person on three nodes", TWINS, taken.iter().sum(), 0, "0");
+}
+
+/// The control: nodes that do not know people again.
+#[test]
+fn nodes_that_forget_people_are_caught_taking_several_answers_and_replacing_none() {
+    let mut dice = run::dice();
+    let points = "outbox.forgets_people:on";
+    let (taken, _, _) = run::runtime().block_on(twins("once", points, &mut dice));
+    let many = taken.iter().filter(|taken| **taken > 1).count();
+    run::tell("`once`, people forgotten, answered again: control", TWINS, taken.iter().sum(), many, "0");
+    assert!(many > 0, "the harness would not notice");
+    let (taken, delivered, superseded) = run::runtime().block_on(twins("replace", points, &mut dice));
+    let kept = usize::try_from(delivered).expect("a few") - TWINS as usize;
+    run::tell("`replace`, people forgotten, not replaced: control", TWINS, taken.iter().sum(), kept, "0");
+    assert!(kept > 0 && superseded == 0, "the harness would not notice");
 }

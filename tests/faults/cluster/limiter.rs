@@ -106,21 +106,27 @@ fn three_nodes_stay_below_the_limit_of_an_account_together_and_use_most_of_it() 
     assert!(used >= 0.9, "only {used:.2} of the limit was used");
 }
 
-/// The control: a bucket and a patience for each node alone.
+/// The control: a bucket for each node alone sends more than is allowed; what one of them is told then holds back all.
 #[test]
-fn nodes_with_a_bucket_each_are_caught_with_an_account_that_is_blocked() {
+fn nodes_with_a_bucket_each_are_caught_sending_more_than_the_account_allows() {
     let mut dice = run::dice();
-    let (ended, limiter) =
-        run::runtime().block_on(limited(BACKLOG.0, "cluster.bucket_per_node:on", &mut dice));
+    let points = "cluster.bucket_per_node:on";
+    let (ended, limiter) = run::runtime().block_on(limited(BACKLOG.0, points, &mut dice));
+    let refusals = limiter.lock().expect("no panic while held").refusals;
+    let (told, repeats) = (ended.acknowledged.len(), ended.ledger.repeats().to_string());
+    run::tell("a bucket for each node, refused: control", 1, told, refusals, &repeats);
+    assert!(refusals > 0, "the harness would not notice");
+}
+
+/// The control: nodes that do not heed what they are told then.
+#[test]
+fn nodes_that_have_no_patience_either_are_caught_with_an_account_that_is_blocked() {
+    let mut dice = run::dice();
+    let points = "cluster.bucket_per_node:on,cluster.patience_of_nobody:on";
+    let (ended, limiter) = run::runtime().block_on(limited(BACKLOG.0, points, &mut dice));
     let blocks = limiter.lock().expect("no panic while held").blocks;
-    let told = ended.acknowledged.len();
-    run::tell(
-        "a bucket for each node, blocked: control",
-        1,
-        told,
-        blocks,
-        &ended.ledger.repeats().to_string(),
-    );
+    let (told, repeats) = (ended.acknowledged.len(), ended.ledger.repeats().to_string());
+    run::tell("a bucket for each node, and no patience, blocked: control", 1, told, blocks, &repeats);
     assert!(blocks > 0, "the harness would not notice");
 }
 
@@ -160,4 +166,17 @@ fn a_broken_destination_is_probed_by_one_node_for_all() {
     ended.assert_kept();
     assert!(probes > 0, "nobody probed");
     assert!(shortest.is_none_or(|shortest| shortest >= APART), "two probes {shortest:?} apart");
+}
+
+/// The control: nodes that do not look at what the others have found out.
+#[test]
+fn nodes_with_a_breaker_each_are_caught_probing_at_the_same_time() {
+    let mut dice = run::dice();
+    let (ended, shortest, probes) =
+        run::runtime().block_on(probes("worker.breaker_of_its_own:on", &mut dice));
+    println!("{probes} probes of three nodes, {shortest:?} apart at least");
+    let told = ended.acknowledged.len();
+    let fault = "a breaker for each node, probes of a broken destination: control";
+    run::tell(fault, 1, told, probes, &ended.ledger.repeats().to_string());
+    assert!(shortest.is_some_and(|shortest| shortest < APART), "the harness would not notice");
 }
