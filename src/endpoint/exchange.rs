@@ -84,9 +84,14 @@ pub(super) async fn answer(parts: &Parts, flow: &Flow, opened: Opened) -> Answer
     };
     let refuses =
         !matches!(&outcome, Outcome::Reply(Reply { status: StatusCode::OK, .. }) | Outcome::Close(_));
-    if refuses && let Ok(Some(kept)) = parts.outbox.kept_reply(&envelope).await {
-        // This envelope closed a walk before: it keeps its reply, whatever has expired since.
-        return closed(action, kept);
+    if refuses {
+        match parts.outbox.kept_reply(&envelope).await {
+            // This envelope closed a walk before: it keeps its reply, whatever has expired since.
+            Ok(Some(kept)) => return closed(action, kept),
+            Ok(None) => {}
+            // It may have had a reply, and then nothing else may be sealed for it: the status speaks.
+            Err(_) => return Answer { action, status: StatusCode::SERVICE_UNAVAILABLE, body: Bytes::new() },
+        }
     }
     match outcome {
         Outcome::Reply(reply) => sealed(action, reply, sealer),

@@ -297,6 +297,25 @@ async fn a_token_that_expires_stops_nobody_who_is_under_way_and_gives_no_envelop
 }
 
 #[tokio::test]
+async fn an_envelope_of_which_nobody_can_say_whether_it_had_a_reply_is_given_none() {
+    let mut setup = Setup::of(&short(), &Settings::default());
+    setup.tokens = TokenPolicy::Sealed;
+    let gate = setup.start().await;
+    let expires_at_s = u64::try_from(gate.now_ms() / 1_000 + 2).expect("a time");
+    let token = Token { expires_at_s: Some(expires_at_s), ..Token::default() };
+    let mut player = gate.player(&token.issue(&gate.sealer, "contact").expect("short enough"));
+    assert!(matches!(player.open().await, Ok(Outcome::Shown)));
+    gate.write_openings().await;
+    while gate.now_ms() < i64::try_from(expires_at_s).expect("a time") * 1_000 {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    gate.restart();
+    gate.store.close().await.expect("a clean close");
+    let again = player.raw_resend().await.expect("an answer").expect("a request");
+    assert_eq!((again.status, again.body.len()), (503, 0));
+}
+
+#[tokio::test]
 async fn metas_signature_of_the_token_is_asked_for_where_it_is_required() {
     let mut setup = Setup::of(&short(), &Settings::default());
     setup.token_signature = TokenSignature::Required;
