@@ -27,7 +27,7 @@ use formgate::outbox::{
     Answer, Attempting, Call, Destination, DestinationId, Form, Outbox, Outcome, RetryPolicy, SealBody,
     Submission, SubmissionId, SystemClock, Unsealable, Worker,
 };
-use formgate::store::redis::{Options as RedisOptions, Topology};
+use formgate::store::redis::{Acknowledge, Options as RedisOptions, Topology};
 use formgate::store::{Batch, NewDelivery, Options, Pace, Put, SharedOptions, Store, Table};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -65,6 +65,7 @@ impl Home {
             topology: Topology::Single,
             prefix: "{bench}".to_owned(),
             ca_pem: None,
+            acknowledge: Acknowledge::Journal,
         };
         let shared = SharedOptions { journal: options, redis, pace: Pace::default() };
         let (store, tasks) = Store::open_shared(shared).await.unwrap_or_else(|error| panic!("{error}"));

@@ -8,7 +8,7 @@ use crate::crypto::{MasterKeys, Sealer};
 #[cfg(feature = "faults")]
 use crate::fault;
 use crate::outbox::{Clock, SystemClock};
-use crate::store::redis::{Options, Topology};
+use crate::store::redis::{Acknowledge, Options, Topology};
 use crate::store::{self, Pace, SharedOptions, Store, Tasks};
 
 /// A store and what belongs to it.
@@ -61,6 +61,10 @@ fn options(redis: &config::Redis) -> Options {
         },
         prefix: redis.prefix.clone(),
         ca_pem: redis.ca_pem.clone(),
+        acknowledge: match redis.acknowledge {
+            config::Acknowledge::Journal => Acknowledge::Journal,
+            config::Acknowledge::Redis { replicas } => Acknowledge::Redis { replicas },
+        },
     }
 }
 

@@ -13,7 +13,7 @@ use crate::endpoint::{Endpoint, Flows};
 use crate::meta;
 use crate::outbox::{Clock, Outbox};
 use crate::server::{DEFAULT_BODY_LIMIT_BYTES, Handler, Method, Request, Response, StatusCode};
-use crate::store::Store;
+use crate::store::{self, Store};
 use crate::telemetry::{CONTENT_TYPE, DeliveryState, HoldReason, Metrics};
 
 /// Where Meta's webhook is.
@@ -160,8 +160,11 @@ async fn ready(request: &Request, store: &Store) -> Response {
     if !is_read(request) {
         return Response::method_not_allowed("GET, HEAD");
     }
-    if store.ready().await.is_err() {
-        return Response::text(StatusCode::SERVICE_UNAVAILABLE, "the store is not available\n");
+    match store.ready().await {
+        Ok(()) => Response::text(StatusCode::OK, "ready\n"),
+        Err(store::Error::Unconfirmed) => {
+            Response::text(StatusCode::SERVICE_UNAVAILABLE, "the shared store confirms nothing\n")
+        }
+        Err(_) => Response::text(StatusCode::SERVICE_UNAVAILABLE, "the store is not available\n"),
     }
-    Response::text(StatusCode::OK, "ready\n")
 }

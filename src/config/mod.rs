@@ -40,7 +40,7 @@ pub use resource::{
     AppSecret, DataApi, Definition, Entry, Flow, Mode, Number, Repeat, Take, TokenSignature, Tokens, Tool,
 };
 pub use secret::MasterKey;
-pub use store::{Redis, Store, Topology};
+pub use store::{Acknowledge, Redis, Store, Topology};
 use toml::de::DeTable;
 pub use tool::{ToolClient, ToolServer};
 

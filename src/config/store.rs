@@ -28,6 +28,20 @@ pub struct Redis {
     pub prefix: String,
     /// Certificates that sign the server's, in place of the public ones.
     pub ca_pem: Option<String>,
+    /// What an acknowledgement waits for.
+    pub acknowledge: Acknowledge,
+}
+
+/// What an acknowledgement waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acknowledge {
+    /// The journal of the node; Redis has a moment to take it, too.
+    Journal,
+    /// Redis has synced it, too.
+    Redis {
+        /// And so many of its replicas.
+        replicas: u32,
+    },
 }
 
 /// How Redis servers stand to each other.
@@ -68,7 +82,7 @@ pub(super) fn store(section: &Section<'_>) -> Option<Store> {
     store
 }
 
-const KEYS: [&str; 5] = ["url", "topology", "service", "prefix", "ca"];
+const KEYS: [&str; 7] = ["url", "topology", "service", "prefix", "ca", "acknowledge", "replicas"];
 
 fn embedded(section: &Section<'_>) {
     // Those that have a default may stand in a file that shows all keys.
@@ -77,6 +91,10 @@ fn embedded(section: &Section<'_>) {
         if let Some((_, place)) = section.given(key) {
             section.fault(key, place, "belongs to kind = \"redis\"", "Remove it, or change the kind");
         }
+    }
+    if acknowledge(section).is_some_and(|acknowledge| acknowledge != Acknowledge::Journal) {
+        let (key, place) = ("acknowledge", section.place.clone());
+        section.fault(key, place, "belongs to kind = \"redis\"", "Remove it, or change the kind");
     }
 }
 
@@ -94,7 +112,22 @@ fn redis(section: &Section<'_>) -> Option<Redis> {
             section.fault("ca", section.place.clone(), reason, "Correct the file's permissions");
         })
     });
-    Some(Redis { urls: urls?, topology: topology?, prefix: prefix?, ca_pem: ca.transpose().ok()? })
+    let (acknowledge, ca_pem) = (acknowledge(section), ca.transpose().ok()?);
+    Some(Redis { urls: urls?, topology: topology?, prefix: prefix?, ca_pem, acknowledge: acknowledge? })
+}
+
+fn acknowledge(section: &Section<'_>) -> Option<Acknowledge> {
+    let by_redis = section.choice("acknowledge", &[("journal", false), ("redis", true)]);
+    let replicas = section.integer("replicas", 0..=16).and_then(|count| u32::try_from(count).ok());
+    match (by_redis?, replicas?) {
+        (true, replicas) => Some(Acknowledge::Redis { replicas }),
+        (false, 0) => Some(Acknowledge::Journal),
+        (false, _) => {
+            let fix = "Remove it, or write acknowledge = \"redis\"";
+            section.fault("replicas", section.place.clone(), "belongs to acknowledge = \"redis\"", fix);
+            None
+        }
+    }
 }
 
 fn topology(section: &Section<'_>) -> Option<Topology> {

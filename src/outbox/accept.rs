@@ -46,7 +46,10 @@ impl Outbox {
         envelope: &[u8; 32],
         reply: Vec<u8>,
     ) -> Result<Accepted, AcceptError> {
-        let accepting = self.accept_in_time(answering, submission, destinations, envelope, reply);
+        let accepting = async {
+            let accepted = self.accept_in_time(answering, submission, destinations, envelope, reply).await?;
+            self.confirmed(envelope, accepted).await
+        };
         let patience = self.accept_deadline * if fault::is_on("outbox.no_deadline") { 20 } else { 1 };
         let accepted =
             tokio::time::timeout(patience, accepting).await.unwrap_or(Err(AcceptError::Unavailable))?;

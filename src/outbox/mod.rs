@@ -202,14 +202,28 @@ impl Outbox {
     /// The closing reply this envelope was given in the last 24 h, or the refusal of one, if any: to be looked up before its
     /// key is opened.
     pub async fn kept_reply(&self, envelope: &[u8; 32]) -> Result<Option<Accepted>, AcceptError> {
-        let reading = tokio::time::timeout(self.accept_deadline, self.store.get(Table::Reply, envelope));
-        let record = reading.await.map_err(|_elapsed| AcceptError::Unavailable)?.map_err(refusal)?;
-        let valid =
-            |record: &store::Record| record.expires_at_ms.is_none_or(|at_ms| at_ms > self.clock.now_ms());
-        match record.filter(valid) {
-            Some(record) => self.repeat(&record.value).await,
-            None => Ok(None),
+        let reading = async {
+            let record = self.store.get(Table::Reply, envelope).await.map_err(refusal)?;
+            let valid =
+                |record: &store::Record| record.expires_at_ms.is_none_or(|at_ms| at_ms > self.clock.now_ms());
+            let Some(record) = record.filter(valid) else { return Ok(None) };
+            match self.repeat(&record.value).await? {
+                Some(kept) => self.confirmed(envelope, kept).await.map(Some),
+                None => Ok(None),
+            }
+        };
+        let read = tokio::time::timeout(self.accept_deadline, reading).await;
+        read.map_err(|_elapsed| AcceptError::Unavailable)?
+    }
+
+    /// Hands an acknowledgement out when the store has all of it where it is to be by then.
+    async fn confirmed(&self, envelope: &[u8; 32], accepted: Accepted) -> Result<Accepted, AcceptError> {
+        let mut records = vec![(Table::Reply, envelope.to_vec())];
+        if accepted.submission != KeptReply::NONE {
+            records.push((Table::Submission, accepted.submission.to_bytes().to_vec()));
         }
+        self.store.confirm(records).await.map_err(refusal)?;
+        Ok(accepted)
     }
 
     /// A kept reply, which is an acknowledgement once more: it is given only of what is on this node's own disk.

@@ -94,19 +94,21 @@ impl Outbox {
         let value = postcard::to_stdvec(&kept).expect("an id and bytes always serialise");
         let put = Put::new(Table::Reply, *envelope, value).until(now_ms.saturating_add(REPLY_KEPT_MS));
         let batch = Batch::at(now_ms).require(Table::Reply, *envelope, Expectation::Absent).put(put);
-        let committed = tokio::time::timeout(self.accept_deadline, self.store.commit(batch)).await;
-        match committed.map_err(|_elapsed| AcceptError::Unavailable)? {
-            Ok(()) => Ok(Accepted {
-                submission: kept.submission,
-                reply: kept.reply,
-                repeated: false,
-                refused: true,
-            }),
-            Err(store::Error::Conflict { existing: Some(record), .. }) => {
-                self.repeat(&record.value).await?.ok_or(AcceptError::Unavailable)
-            }
-            Err(error) => Err(refusal(error)),
-        }
+        let keeping = async {
+            let kept = match self.store.commit(batch).await {
+                Ok(()) => {
+                    let KeptReply { submission, reply } = kept;
+                    Accepted { submission, reply, repeated: false, refused: true }
+                }
+                Err(store::Error::Conflict { existing: Some(record), .. }) => {
+                    self.repeat(&record.value).await?.ok_or(AcceptError::Unavailable)?
+                }
+                Err(error) => return Err(refusal(error)),
+            };
+            self.confirmed(envelope, kept).await
+        };
+        let kept = tokio::time::timeout(self.accept_deadline, keeping).await;
+        kept.map_err(|_elapsed| AcceptError::Unavailable)?
     }
 
     async fn refused(

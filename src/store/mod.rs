@@ -57,6 +57,9 @@ pub enum Error {
     /// The lease named is no longer the valid one, so nothing was changed.
     #[error("the lease is no longer valid")]
     StaleLease,
+    /// It is in the store, and not yet where it has to be before anybody is told so.
+    #[error("the shared store has not confirmed it in time")]
+    Unconfirmed,
     /// A read failed.
     #[error("the store could not be read")]
     Read(#[source] rusqlite::Error),
@@ -124,6 +127,11 @@ pub trait Backend: Send + Sync {
     fn adopt(&self, _submission: [u8; 16]) -> Pending<'_, ()> {
         Box::pin(std::future::ready(Ok(())))
     }
+    /// Has these records where they survive the loss of this process's disk, if the store is to wait for that: to be asked
+    /// before anything is acknowledged, for the first time or again.
+    fn confirm(&self, _records: Vec<(Table, Vec<u8>)>) -> Pending<'_, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
     /// Prolongs a lease that is still the valid one, also after it ended if nobody has claimed the delivery since.
     fn renew(&self, key: [u8; 16], lease: u64, until_ms: i64) -> Pending<'_, ()>;
     /// Ends a lease with its outcome.
@@ -169,7 +177,8 @@ pub trait Backend: Send + Sync {
     fn next_due<'a>(&'a self, destination: &'a str) -> Pending<'a, [Option<i64>; 3]>;
     /// How many deliveries each destination has in each state.
     fn depths(&self) -> Pending<'_, Vec<QueueDepth>>;
-    /// Whether what is acknowledged could be kept: the disk of this process alone decides it.
+    /// Whether what is acknowledged could be kept: the disk of this process decides it, and the shared store only where
+    /// acknowledgements wait for it.
     fn ready(&self) -> Pending<'_, ()>;
     /// The audit records that this process's chain is over; another node's are not among them.
     fn own_audit(&self, scan: Scan) -> Pending<'_, Vec<(Vec<u8>, Record)>> {

@@ -1,6 +1,7 @@
 //! Nodes that share a store: Redis up, down, restarted and empty, and nodes that die.
 
 pub mod apps;
+mod confirms;
 pub mod fixture;
 
 use std::time::Duration;

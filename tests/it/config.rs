@@ -7,8 +7,8 @@ use std::{
 };
 
 use formgate::config::{
-    AlertKind, Config, Credential, DataApi, Definition, Faults, MasterKey, Mode, Place, Shape, Take, Target,
-    Tool,
+    Acknowledge, AlertKind, Config, Credential, DataApi, Definition, Faults, MasterKey, Mode, Place, Shape,
+    Store, Take, Target, Tool,
 };
 use formgate::form::mapping::Step;
 use secrecy::ExposeSecret;
@@ -155,6 +155,7 @@ fn all_faults_are_told_together_each_with_its_place_and_a_way_out() {
         url = "http://127.0.0.1"
         topology = "sentinel"
         prefix = "formgate"
+        replicas = 1
 
         [log]
         format = "prety"
@@ -197,6 +198,7 @@ fn all_faults_are_told_together_each_with_its_place_and_a_way_out() {
         "store.url: is not the address of a Redis server",
         "store.service: is missing",
         "store.prefix: has no part in braces",
+        "store.replicas: belongs to acknowledge = \"redis\"",
         "log.format: \"prety\" is not known here. Did you mean \"pretty\"?",
         "log.level: is not a log filter",
         "limits.max_body_bytes: is out of range",
@@ -219,7 +221,7 @@ fn all_faults_are_told_together_each_with_its_place_and_a_way_out() {
     ] {
         has(&faults, start);
     }
-    assert_eq!(faults.len(), 26, "each once: {faults:#?}");
+    assert_eq!(faults.len(), 27, "each once: {faults:#?}");
 }
 
 #[test]
@@ -230,6 +232,23 @@ fn a_fault_names_its_line_or_its_variable() {
     assert_eq!(places, [Place::Line(2), Place::Variable("FORMGATE_SERVER__ADMIN_LISTEN".into())]);
     let report = faults.to_string();
     assert!(report.starts_with("the configuration has 2 faults\n  server.listen (line 2): "), "{report}");
+}
+
+#[test]
+fn what_an_acknowledgement_waits_for_is_read_and_belongs_to_a_shared_store() {
+    let folder = |more: &str| Folder::new(&format!("[store]\n{more}\n"));
+    let waits_for = |more: &str| {
+        let shared = format!("kind = \"redis\"\nurl = \"redis://127.0.0.1\"\n{more}");
+        match folder(&shared).load(&[]).expect("no fault").store {
+            Store::Redis(redis) => redis.acknowledge,
+            Store::Embedded => panic!("it is shared"),
+        }
+    };
+    assert_eq!(waits_for(""), Acknowledge::Journal);
+    assert_eq!(waits_for("acknowledge = \"redis\""), Acknowledge::Redis { replicas: 0 });
+    assert_eq!(waits_for("acknowledge = \"redis\"\nreplicas = 2"), Acknowledge::Redis { replicas: 2 });
+    has(&folder("acknowledge = \"redis\"").faults(&[]), "store.acknowledge: belongs to kind = \"redis\"");
+    has(&folder("replicas = 1").faults(&[]), "store.replicas: belongs to acknowledge = \"redis\"");
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! What nodes share, on real servers.
 
+pub mod confirms;
 mod offers;
 pub mod server;
 mod servers;
 
-use formgate::store::redis::{Error, Options, Redis, Topology};
+use formgate::store::redis::{Acknowledge, Error, Options, Redis, Topology};
 use formgate::store::{
     Batch, Claim, Delivery, DeliveryFilter, DeliveryState, Erased, Erasure, Expectation, Lane, NewDelivery,
     Put, Rate, Reopen, Reopened, Scan, Settled, Settlement, Table, Tokens, Verdict, trace,
@@ -13,7 +14,8 @@ use server::Server;
 
 pub fn options(url: impl Into<String>) -> Options {
     let urls = vec![url.into().into()];
-    Options { urls, topology: Topology::Single, prefix: "{formgate}".to_owned(), ca_pem: None }
+    let (topology, prefix) = (Topology::Single, "{formgate}".to_owned());
+    Options { urls, topology, prefix, ca_pem: None, acknowledge: Acknowledge::Journal }
 }
 
 async fn opened() -> (Server, Redis) {

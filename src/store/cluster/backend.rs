@@ -42,6 +42,13 @@ impl Backend for Cluster {
         self.carried_out(move |node| async move { node.adopt(submission).await })
     }
 
+    fn confirm(&self, records: Vec<(Table, Vec<u8>)>) -> Pending<'_, ()> {
+        if !self.node.confirms {
+            return Box::pin(std::future::ready(Ok(())));
+        }
+        self.carried_out(|node| async move { node.confirm(records).await })
+    }
+
     fn renew(&self, key: [u8; 16], lease: u64, until_ms: i64) -> Pending<'_, ()> {
         self.carried_out(move |node| async move { node.renew(key, lease, until_ms).await })
     }
@@ -160,7 +167,10 @@ impl Backend for Cluster {
     }
 
     fn ready(&self) -> Pending<'_, ()> {
-        self.node.journal.ready()
+        Box::pin(async move {
+            self.node.journal.ready().await?;
+            if self.node.could_confirm() { Ok(()) } else { Err(Error::Unconfirmed) }
+        })
     }
 
     fn own_audit(&self, scan: Scan) -> Pending<'_, Vec<(Vec<u8>, Record)>> {

@@ -27,6 +27,8 @@ pub(super) struct Link {
     /// How often the shared copy was another than before.
     generation: AtomicU64,
     last_version: AtomicI64,
+    /// Whether the last that was to be confirmed was not, or nothing was yet.
+    in_doubt: AtomicBool,
     /// Something failed: the watcher looks at once.
     pub(super) trouble: Notify,
     /// Something waits to be offered.
@@ -45,6 +47,7 @@ impl Link {
             told: AtomicU64::new(0),
             generation: AtomicU64::new(0),
             last_version: AtomicI64::new(1),
+            in_doubt: AtomicBool::new(true),
             trouble: Notify::new(),
             offer: Notify::new(),
         }
@@ -110,6 +113,22 @@ impl Link {
             }
             self.trouble.notify_one();
         }
+    }
+
+    /// Whether it is not known that Redis confirms what it is given.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.in_doubt.load(Ordering::Acquire)
+    }
+
+    /// Redis has confirmed something.
+    pub(super) fn confirms(&self) {
+        self.in_doubt.store(false, Ordering::Release);
+    }
+
+    /// Redis did not confirm what it was given.
+    pub(super) fn confirms_not(&self, reason: &str) {
+        self.in_doubt.store(true, Ordering::Release);
+        self.log(reason);
     }
 
     fn log(&self, reason: &str) {

@@ -181,7 +181,9 @@ async fn try_look(
             peers.known = peers.back.clone();
         }
     }
-    pull(node, redis, looking).await
+    pull(node, redis, looking).await?;
+    node.try_to_confirm(redis).await;
+    Ok(())
 }
 
 /// The shared copy is another than at the last look: it was restarted, has failed over, or has lost everything.

@@ -10,6 +10,7 @@
 //! | `node` | one operation: Redis, then the journal; or the journal alone |
 //! | `link` | whether Redis is asked, and the versions a node gives while it is not |
 //! | `adopt` | takes over what another node stored, before this one says that it is kept |
+//! | `confirm` | has Redis sync what is acknowledged, where the configuration says so |
 //! | `look` | watches Redis, takes over what others changed, tells the time |
 //! | `tell` | offers what Redis lacks |
 //! | `held` | the leases of this node |
@@ -18,6 +19,7 @@
 
 mod adopt;
 mod backend;
+mod confirm;
 mod held;
 mod link;
 mod look;
@@ -39,7 +41,7 @@ use self::node::Node;
 use self::tell::Telling;
 pub use self::time::SharedTime;
 use super::embedded::{Embedded, ID, OFFERED};
-use super::redis::{OpenError as RedisOpenError, Options as RedisOptions, Redis};
+use super::redis::{Acknowledge, OpenError as RedisOpenError, Options as RedisOptions, Redis};
 use super::{Error, Table};
 
 /// How patient a node is. The defaults are the promises; tests scale them.
@@ -167,6 +169,7 @@ impl Cluster {
             Ok(Err(error)) => return Err(SharedOpenError::Redis(error)),
             Err(_elapsed) => never_joined(&journal, "it does not answer".to_owned()).await?,
         }
+        let confirms = options.acknowledge != Acknowledge::Journal;
         let watched = Table::ALL.into_iter().filter(|table| table.is_configuration());
         let node = Arc::new(Node {
             id,
@@ -176,6 +179,7 @@ impl Cluster {
             held: Held::default(),
             time: SharedTime::new(),
             pace,
+            confirms,
             watched: watched.map(|table| (table, watch::Sender::new(0))).collect::<HashMap<_, _>>(),
             full: AtomicBool::new(false),
             single_copy: AtomicU64::new(0),

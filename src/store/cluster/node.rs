@@ -54,6 +54,8 @@ pub(super) struct Node {
     pub(super) held: Held,
     pub(super) time: SharedTime,
     pub(super) pace: Pace,
+    /// Whether nothing is acknowledged before Redis has synced it.
+    pub(super) confirms: bool,
     /// Counts, for each table that all nodes have a copy of, what others have changed in it.
     pub(super) watched: HashMap<Table, watch::Sender<u64>>,
     /// Whether the journal may take no more submissions of its own.
@@ -137,7 +139,8 @@ impl Node {
             let stamp = self.confirmed(version);
             return self.surely(|| self.journal.journal_commit(batch.clone(), stamp)).await;
         }
-        if !batch.deliveries.is_empty() && self.full.load(Ordering::Acquire) {
+        let nothing_taken = self.full.load(Ordering::Acquire) || (self.confirms && self.link.is_down());
+        if !batch.deliveries.is_empty() && nothing_taken {
             return Err(Error::Busy);
         }
         self.journal.journal_commit(batch, self.alone()).await?;

@@ -183,6 +183,12 @@ fn all_back(node: &Node) -> bool {
     node.peers.lock().unwrap_or_else(PoisonError::into_inner).all_back()
 }
 
+/// Offers everything of one submission, as far as it is here.
+pub(super) async fn whole(node: &Node, redis: &Redis, submission: [u8; 16]) -> Result<(), Broken> {
+    let whole = node.journal.journal_whole(submission).await?;
+    offer(node, redis, vec![whole]).await.map(drop)
+}
+
 /// Offers rows and notes the answers; says how many.
 async fn offer(node: &Node, redis: &Redis, items: Vec<Vec<Kept>>) -> Result<usize, Broken> {
     if items.is_empty() {

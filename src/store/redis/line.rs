@@ -42,7 +42,7 @@ enum State {
 
 /// The connection, whoever uses it.
 pub(super) struct Line {
-    finder: Finder,
+    finder: Arc<Finder>,
     state: Mutex<State>,
     changed: watch::Sender<()>,
     made: AtomicU64,
@@ -51,7 +51,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) fn new(finder: Finder) -> Arc<Self> {
+    pub(super) fn new(finder: Arc<Finder>) -> Arc<Self> {
         Arc::new(Self {
             finder,
             state: Mutex::new(State::Down { retry_at: Instant::now(), reason: String::new() }),

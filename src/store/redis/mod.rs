@@ -11,6 +11,7 @@
 //! It deliberately has no opinion on when Redis is down, keeps nothing, and never tries again what may have been done.
 
 mod code;
+mod confirm;
 mod line;
 mod options;
 mod primary;
@@ -21,6 +22,7 @@ mod share;
 use std::sync::Arc;
 
 use self::code::{Answer, integer};
+use self::confirm::Confirmer;
 use self::line::Line;
 use self::primary::Finder;
 use self::script::{CLAIM, CLAMP, COMMIT, Call, ERASE, PURGE, RENEW, REOPEN, SETTLE, SWEEP, Script};
@@ -29,7 +31,7 @@ use super::{
     Settlement, Table, Verdict, Version,
 };
 
-pub use self::options::{OpenError, Options, Topology};
+pub use self::options::{Acknowledge, OpenError, Options, Topology};
 pub use self::share::{Change, Identity, Offered, Row};
 
 /// Rows that one call of a script changes at most.
@@ -63,6 +65,7 @@ pub enum Error {
 #[derive(Clone)]
 pub struct Redis {
     line: Arc<Line>,
+    confirmer: Arc<Confirmer>,
     prefix: Arc<str>,
     /// Of the last version; scripts take the prefix of all others from it.
     key: Arc<str>,
@@ -78,9 +81,14 @@ impl Redis {
     /// Connects, and refuses a server whose settings would lose data.
     pub async fn open(options: &Options) -> Result<Self, OpenError> {
         let key = format!("{}:ver", options.prefix);
-        let line = Line::new(Finder::new(options, key.clone())?);
+        let finder = Arc::new(Finder::new(options, key.clone())?);
+        let replicas = match options.acknowledge {
+            Acknowledge::Journal => 0,
+            Acknowledge::Redis { replicas } => replicas,
+        };
+        let (line, confirmer) = (Line::new(Arc::clone(&finder)), Arc::new(Confirmer::new(finder, replicas)));
         line.open().await?;
-        let redis = Self { line, prefix: options.prefix.as_str().into(), key: key.into() };
+        let redis = Self { line, confirmer, prefix: options.prefix.as_str().into(), key: key.into() };
         // A store without a name gives nothing out.
         redis.identity().await.map_err(|error| OpenError::OutOfReach(error.to_string()))?;
         Ok(redis)

@@ -17,6 +17,19 @@ pub enum Topology {
     Cluster,
 }
 
+/// What an acknowledgement waits for, besides the journal of its node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Acknowledge {
+    /// Nothing: Redis has had a moment to take it.
+    #[default]
+    Journal,
+    /// Redis has synced it.
+    Redis {
+        /// So many replicas have it, too.
+        replicas: u32,
+    },
+}
+
 /// Where Redis is.
 #[derive(Clone)]
 pub struct Options {
@@ -29,6 +42,8 @@ pub struct Options {
     pub prefix: String,
     /// Certificates that sign the server's, in place of the public ones.
     pub ca_pem: Option<String>,
+    /// What an acknowledgement waits for.
+    pub acknowledge: Acknowledge,
 }
 
 impl std::fmt::Debug for Options {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, ConnectionInfo, RedisError, Value};
 
-use super::options::{Options, Topology, addresses, elsewhere};
+use super::options::{Acknowledge, Options, Topology, addresses, elsewhere};
 use super::{OpenError, Topology as Kind};
 
 /// How long one server may take to let us in.
@@ -17,6 +17,8 @@ const CONNECT: Duration = Duration::from_secs(2);
 const ASK: Duration = Duration::from_secs(2);
 /// The first version whose scripts are replicated by their effects and whose refusals have names.
 const MIN_VERSION: u32 = 7;
+/// The first version that can be asked to wait until it has synced. Valkey gives itself out as a later one.
+const WAITS_FROM: (u32, u32) = (7, 2);
 
 /// Where to look.
 pub(super) struct Finder {
@@ -24,17 +26,22 @@ pub(super) struct Finder {
     topology: Topology,
     /// A key whose slot is that of all.
     key: String,
+    /// Whether it has to say when it has synced.
+    acknowledges: bool,
 }
 
 /// A primary, and what is wrong with its settings.
 pub(super) struct Primary {
     pub(super) connection: MultiplexedConnection,
     pub(super) faults: Vec<String>,
+    /// Whether it can be asked to wait until it has synced.
+    pub(super) waits_for_disk: bool,
 }
 
 impl Finder {
     pub(super) fn new(options: &Options, key: String) -> Result<Self, OpenError> {
-        Ok(Self { seeds: addresses(options)?, topology: options.topology.clone(), key })
+        let (seeds, topology) = (addresses(options)?, options.topology.clone());
+        Ok(Self { seeds, topology, key, acknowledges: options.acknowledge != Acknowledge::Journal })
     }
 
     /// Connects to the primary; the reason of the last failure if there is none to be had.
@@ -65,10 +72,16 @@ impl Finder {
         let mut faults = info.faults();
         // Not everybody may read the configuration; who may is told more.
         let sync = redis::cmd("CONFIG").arg("GET").arg("*appendfsync*").to_owned();
-        if let Ok(Value::Array(pairs)) = ask(&mut connection, &sync).await {
-            faults.extend(sync_fault(pairs));
+        let told = ask(&mut connection, &sync).await;
+        let settings = Settings(match told {
+            Ok(Value::Array(pairs)) => pairs.into_iter().map(text_of).collect(),
+            _ => vec![],
+        });
+        faults.extend(settings.fault());
+        if self.acknowledges {
+            faults.extend(unsynced(settings.get("appendfsync")));
         }
-        Ok(Primary { connection, faults })
+        Ok(Primary { connection, faults, waits_for_disk: info.waits_for_disk() })
     }
 }
 
@@ -151,7 +164,7 @@ pub(super) fn reason(error: &RedisError) -> String {
     }
 }
 
-fn text_of(value: Value) -> String {
+pub(super) fn text_of(value: Value) -> String {
     match value {
         Value::BulkString(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Value::SimpleString(text) | Value::VerbatimString { text, .. } => text,
@@ -170,6 +183,13 @@ impl Info {
 
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+    }
+
+    /// Whether it has WAITAOF.
+    fn waits_for_disk(&self) -> bool {
+        let mut parts = self.get("redis_version").unwrap_or("0").split('.').map(|part| part.parse::<u32>());
+        let mut part = || parts.next().and_then(Result::ok).unwrap_or(0);
+        (part(), part()) >= WAITS_FROM
     }
 
     /// What would lose data, in plain words, each with what mends it.
@@ -195,15 +215,32 @@ impl Info {
     }
 }
 
-fn sync_fault(pairs: Vec<Value>) -> Option<String> {
-    let texts: Vec<String> = pairs.into_iter().map(text_of).collect();
-    let value = |name: &str| {
-        let pair = texts.chunks_exact(2).find(|pair| pair.first().is_some_and(|found| found == name))?;
+/// How it syncs, as far as its user may read that: names and values in turn.
+struct Settings(Vec<String>);
+
+impl Settings {
+    fn get(&self, name: &str) -> Option<&str> {
+        let pair = self.0.chunks_exact(2).find(|pair| pair.first().is_some_and(|found| found == name))?;
         pair.get(1).map(String::as_str)
-    };
-    let set = (value("appendfsync")?, value("no-appendfsync-on-rewrite")?);
-    (set == ("always", "yes")).then(|| {
-        "appendfsync always is undone while the log is rewritten (no-appendfsync-on-rewrite yes); set no-appendfsync-on-rewrite no"
-            .to_owned()
-    })
+    }
+
+    fn fault(&self) -> Option<String> {
+        let set = (self.get("appendfsync")?, self.get("no-appendfsync-on-rewrite")?);
+        (set == ("always", "yes")).then(|| {
+            "appendfsync always is undone while the log is rewritten (no-appendfsync-on-rewrite yes); set no-appendfsync-on-rewrite no"
+                .to_owned()
+        })
+    }
+}
+
+/// Why what it has answered may be lost all the same, where acknowledgements wait for its disk.
+pub(super) fn unsynced(policy: Option<&str>) -> Option<String> {
+    let needs = "acknowledge = \"redis\" needs a server that syncs before it answers";
+    match policy {
+        Some("always") => None,
+        Some(policy) => Some(format!("{needs} (appendfsync {policy}); set appendfsync always")),
+        None => {
+            Some(format!("{needs}, and its user may not read whether it does; allow +config|get in the ACL"))
+        }
+    }
 }

@@ -36,6 +36,7 @@ scripts! {
     CLAIM = "claim.lua";
     CLAMP = "clamp.lua";
     COMMIT = "commit.lua";
+    CONFIRM = "confirm.lua";
     DEPTHS = "depths.lua";
     ERASE = "erase.lua";
     GIVE_TOKENS_BACK = "give_tokens_back.lua";

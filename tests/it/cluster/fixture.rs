@@ -3,7 +3,7 @@
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use formgate::store::redis::{self, Topology};
+use formgate::store::redis::{self, Acknowledge, Topology};
 use formgate::store::{Options, Pace, SharedOpenError, SharedOptions, Store};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
@@ -91,6 +91,7 @@ pub fn options(server: &Redis, prefix: &str) -> redis::Options {
         topology: Topology::Single,
         prefix: prefix.to_owned(),
         ca_pem: None,
+        acknowledge: Acknowledge::Journal,
     }
 }
 
