@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `nodes` | the scene: Redis, nodes, people, a destination |
 //! | `proxy` | a piece of network |
+//! | `diskless` | Redis loses what it has not synced, together with disks of nodes |
 //! | `restarts` | Redis ends in every way and comes back, nodes are killed |
 //! | `keys` | what Redis keeps is deleted under everybody's feet |
 //! | `failover` | a replica becomes the primary |
@@ -14,6 +15,7 @@
 
 mod clock;
 mod copies;
+mod diskless;
 mod failover;
 mod keys;
 mod limiter;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -49,6 +49,24 @@ pub fn library() -> &'static Path {
 impl Disk {
     pub fn of(gate: &Gate) -> Disk {
         Disk { root: gate.kept(), shadow: tempfile::tempdir().expect("a folder") }
+    }
+
+    /// The disk that this folder stands for.
+    pub fn at(root: &Path) -> Disk {
+        fs::create_dir(root).expect("a folder");
+        Disk { root: root.to_owned(), shadow: tempfile::tempdir().expect("a folder") }
+    }
+
+    /// Writes a program that is another on this disk, which is whole whenever it starts.
+    pub fn program(&self, program: &Path, path: &Path) {
+        let (library, root) = (library().display(), self.root.display());
+        let (shadow, program) = (self.shadow.path().display(), program.display());
+        let script = format!(
+            "#!/bin/sh\nrm -f '{shadow}'/*\nexport LD_PRELOAD='{library}'\n\
+             export POWERLOSS_ROOT='{root}' POWERLOSS_SHADOW='{shadow}'\nexec '{program}' \"$@\"\n"
+        );
+        fs::write(path, script).expect("a file");
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).expect("a program");
     }
 
     /// Starts the program on this disk, which is whole at this moment.

@@ -198,6 +198,11 @@ deliver_to = {ids:?}
         None
     }
 
+    /// Whether a load balancer would send it people.
+    pub async fn is_ready(&self) -> bool {
+        is_ready(self.listen).await
+    }
+
     /// The ids of all submissions, as an operator reads them.
     pub fn stored(&self) -> BTreeSet<String> {
         let id = |line: &str| {

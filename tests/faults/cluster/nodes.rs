@@ -102,6 +102,12 @@ impl Scene {
         self.processes[node].take().expect("it runs").kill();
     }
 
+    /// Kills a node, and everything that it has kept but the key is gone.
+    pub fn lose_disk(&mut self, node: usize) {
+        self.kill(node);
+        std::fs::remove_dir_all(self.gates[node].kept().join("data")).expect("its folder goes");
+    }
+
     /// Kills any node after this time of load, and has it started again.
     pub async fn lose_a_node(&mut self, dice: &mut SmallRng) {
         tokio::time::sleep(Duration::from_millis(dice.random_range(0..400))).await;
