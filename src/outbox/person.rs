@@ -4,22 +4,25 @@
 //! tell nothing to whoever has the files. An erasure is a job in the store: it is begun by one commit, each submission goes
 //! in one, and what a process leaves undone the next one ends ([`Outbox::resume_erasures`]).
 //!
-//! It does not look inside free text: a name typed into a message finds nobody.
+//! It does not look inside free text: a name typed into a message finds nobody. What destinations have got stays there; it is
+//! counted and told.
 
-use std::collections::BTreeMap;
+mod job;
+
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
-use super::history::Attempt;
-use super::query::{Cursor, DeliveryView};
+pub use self::job::ErasedPerson;
+use self::job::Job;
+use super::query::Cursor;
 use super::submission::Submission;
 use super::{Error, Outbox, SubmissionId};
 use crate::audit;
 use crate::fault;
-use crate::store::{self, Batch, DeliveryState, Erased, Erasure, Expectation, Put, Scan, Table, trace};
+use crate::store::{self, Batch, Erased, Erasure, Expectation, Put, Scan, Table, trace};
 
 /// Submissions looked up at one time.
 const PAGE: u32 = 100;
@@ -157,73 +160,6 @@ impl fmt::Debug for Person {
     }
 }
 
-/// How far an erasure is, as kept in the store. It holds the hash and not the person.
-#[derive(Clone, Serialize, Deserialize)]
-struct Job {
-    by: By,
-    hash: [u8; 32],
-    actor: String,
-    /// When it was asked for; an older release did not write it.
-    #[serde(default)]
-    begun_ms: Option<i64>,
-    erased: u64,
-    gone_to: BTreeMap<String, u64>,
-    /// An older release did not count them.
-    #[serde(default)]
-    maybe_gone_to: BTreeMap<String, u64>,
-}
-
-impl Job {
-    /// Counts a submission that is about to be erased, and who has or may have it.
-    fn count(&mut self, deliveries: &[DeliveryView]) {
-        self.erased += 1;
-        for delivery in deliveries {
-            let counts = if delivery.state == DeliveryState::Delivered {
-                &mut self.gone_to
-            } else if may_have(delivery) {
-                &mut self.maybe_gone_to
-            } else {
-                continue;
-            };
-            *counts.entry(delivery.destination.clone()).or_default() += 1;
-        }
-    }
-
-    fn done(self, scrubbed: bool) -> ErasedPerson {
-        let Self { erased, gone_to, maybe_gone_to, .. } = self;
-        ErasedPerson { erased, gone_to, maybe_gone_to, scrubbed }
-    }
-
-    /// How audit events name it: enough to match a request, too little to find a person.
-    fn subject(&self) -> String {
-        let hash: String = self.hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        format!("{} {hash}", self.by.name())
-    }
-
-    fn put(&self, key: &[u8]) -> Put {
-        Put::new(Table::Job, key, serde_json::to_vec(self).expect("numbers and strings always serialise"))
-    }
-}
-
-/// Whether a destination that has not confirmed a delivery may have it all the same.
-fn may_have(delivery: &DeliveryView) -> bool {
-    let unclear = |attempt: &Attempt| attempt.status.is_none_or(|status| status >= 500);
-    delivery.state == DeliveryState::Leased || delivery.attempts.iter().any(unclear)
-}
-
-/// What an erasure did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ErasedPerson {
-    /// Submissions that are gone.
-    pub erased: u64,
-    /// How many of them each destination had got: what is there has to be erased there.
-    pub gone_to: BTreeMap<String, u64>,
-    /// How many each destination may have got: an attempt is under way, or one ended without a clear answer.
-    pub maybe_gone_to: BTreeMap<String, u64>,
-    /// Whether the files were scrubbed, too; if not, the running server does it later.
-    pub scrubbed: bool,
-}
-
 impl Outbox {
     /// The records by which a submission's person is found, with their traces. The trace of its place in the timeline is
     /// one of them: a place without one belongs to a submission whose person is not found yet.
@@ -319,17 +255,8 @@ impl Outbox {
         progress: impl FnMut(u64),
     ) -> Result<ErasedPerson, Error> {
         self.index_older().await?;
-        let begun_ms = Some(self.clock.now_ms());
         let hash = self.hash(person);
-        let job = Job {
-            by: person.by,
-            hash: hash.unwrap_or_default(),
-            actor: actor.to_owned(),
-            begun_ms,
-            erased: 0,
-            gone_to: BTreeMap::new(),
-            maybe_gone_to: BTreeMap::new(),
-        };
+        let job = Job::begin(person.by, hash.unwrap_or_default(), actor, self.clock.now_ms());
         if hash.is_none() {
             return Ok(job.done(true));
         }
@@ -380,7 +307,7 @@ impl Outbox {
                 let Some(id) = submission_of(&entry) else { continue };
                 let states = self.deliveries_of(id, &self.holds().await?).await?;
                 let mut next = job.clone();
-                next.count(&states);
+                next.count(&states, self.kept_files(id).await?);
                 let remembered = self.remembered(id).await?;
                 let now_ms = self.clock.now_ms();
                 let event =
@@ -404,7 +331,8 @@ impl Outbox {
         let scrubbed = self.scrub().await?;
         fault::point("erasure.scrubbed");
         let now_ms = self.clock.now_ms();
-        let event = audit::Event::ok(now_ms, &job.actor, "person.erased", job.subject());
+        let outcome = job.outcome();
+        let event = audit::Event::with_outcome(now_ms, &job.actor, "person.erased", job.subject(), &outcome);
         let batch = Batch::at(now_ms).delete(Table::Job, key).put(event.put());
         self.patiently(|| self.store.commit(batch.clone())).await?;
         Ok(job.done(scrubbed))

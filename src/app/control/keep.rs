@@ -18,6 +18,7 @@ use crate::store::{Scan, Table};
 const SAMPLE: u32 = 500;
 /// How long a command may be silent.
 const STILL: Duration = Duration::from_secs(15);
+const FILES: &str = "links to them open nothing any more, but what it has kept stays until it is deleted there. HubSpot keeps them in its file manager, under /formgate/FLOW/ID; formgate audit list names the IDs (submission.erased).";
 const REMAINS: &str = "Someone was reading all the time, so the files still hold remains; the running server overwrites them later.";
 
 /// What is asked.
@@ -179,6 +180,9 @@ impl Control {
                 format!("{destination} may have got {count} of them: an attempt had no clear end; ask there"),
             )
             .await?;
+        }
+        for (destination, files) in &erased.files_at {
+            say(tell, format!("{destination} had got {files} files with them: {FILES}")).await?;
         }
         if !erased.scrubbed {
             tell.send(Told::Remark(REMAINS.to_owned())).await.map_err(|_| gone())?;

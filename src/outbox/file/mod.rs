@@ -247,6 +247,13 @@ impl Outbox {
         [record, trace].into_iter().chain(job::first_puts(id, now_ms)).collect()
     }
 
+    /// How many files of a submission were fetched, and so may have been handed on.
+    pub(super) async fn kept_files(&self, id: SubmissionId) -> Result<u64, Error> {
+        let known = self.known_files(id).await?;
+        let files = known.iter().flat_map(|(known, _)| &known.files);
+        Ok(files.filter(|state| matches!(state, State::Kept(_))).count() as u64)
+    }
+
     async fn known_files(&self, id: SubmissionId) -> Result<Option<(Known, Version)>, Error> {
         let record = self.store.get(Table::File, &id.to_bytes()).await?;
         Ok(record.and_then(|record| known_of(&*self.seal, id, &record)))

@@ -1,5 +1,6 @@
 //! Photos on their way into HubSpot's files, from the picker on the phone, through a running Formgate.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -9,14 +10,14 @@ use formgate::app::App;
 use formgate::client::{AddressPolicy, Client, Method, Request};
 use formgate::config::Config;
 use formgate::crypto::PrivateKey;
-use formgate::outbox::{Filter, Outbox, Shown};
+use formgate::outbox::{By, Filter, Outbox, Person, Shown};
 use formgate::player::document::Document;
 use formgate::player::strategy::{Played, Truthful, play};
 use formgate::player::transport::HttpTransport;
 use formgate::player::{Options, Outcome, Player};
 use formgate::sandbox::dial::{Dial, Fault};
 use formgate::sandbox::{Media, PORTAL, Record, Tamper, Tools};
-use formgate::store::DeliveryState;
+use formgate::store::{DeliveryState, Store};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -36,6 +37,7 @@ struct House {
     media: Media,
     servers: url::Url,
     outbox: Outbox,
+    store: Store,
     public: SocketAddr,
     admin: SocketAddr,
     key: PrivateKey,
@@ -97,10 +99,23 @@ deliver_to = ["hubspot"]
         let config =
             Config::load(Some(&file), std::iter::empty()).unwrap_or_else(|faults| panic!("{faults}"));
         let app = App::start(&config).await.unwrap_or_else(|error| panic!("{error}"));
-        let (outbox, public, admin) = (app.outbox.clone(), app.public, app.admin);
+        let (outbox, store, public, admin) = (app.outbox.clone(), app.store(), app.public, app.admin);
         let servers = format!("http://{servers}/v/").parse().expect("a URL");
         let running = tokio::spawn(app.run(stopped));
-        House { tools, dial, media, servers, outbox, public, admin, key, stop, running, _folder: folder }
+        House {
+            tools,
+            dial,
+            media,
+            servers,
+            outbox,
+            store,
+            public,
+            admin,
+            key,
+            stop,
+            running,
+            _folder: folder,
+        }
     }
 
     /// A person reports damage with this photo.
@@ -191,6 +206,16 @@ async fn a_photo_is_in_hubspot_s_files_privately_and_named_in_the_form_s_field()
     let id = id.expect("our id");
     assert_eq!((name, file["extension"].as_str()), (&*format!("K-che-1-{id}-{}", &hash[..12]), Some("jpg")));
     assert_eq!(file["folder"], format!("/formgate/repair/{id}"));
+
+    // What the account keeps is out of reach: whoever erases the person is told where it is.
+    let person = Person::new(By::Email, "ada@example.org").expect("an address");
+    let erased = house.outbox.erase_person(&person, "test", |_| {}).await.expect("an erasure");
+    let one = BTreeMap::from([("hubspot".to_owned(), 1)]);
+    assert_eq!((erased.erased, &erased.gone_to, &erased.files_at), (1, &one, &one));
+    let events = formgate::audit::newest(&house.store, 10).await.expect("a read");
+    let event = events.iter().find(|event| event.action == "person.erased").expect("an event");
+    assert_eq!(event.outcome, "ok, but for files that were sent to hubspot 1");
+    assert_eq!(house.records("file").len(), 1);
     house.end().await;
 }
 

@@ -1,0 +1,111 @@
+//! How far an erasure is, and what it leaves with others.
+//!
+//! Invariant: it never names the person. What it does not do: erase at a destination; it counts what is left there.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::By;
+use crate::outbox::history::Attempt;
+use crate::outbox::query::DeliveryView;
+use crate::store::{DeliveryState, Put, Table};
+
+/// How far an erasure is, as kept in the store. It holds the hash and not the person.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Job {
+    pub(super) by: By,
+    pub(super) hash: [u8; 32],
+    pub(super) actor: String,
+    /// When it was asked for; an older release did not write it.
+    #[serde(default)]
+    pub(super) begun_ms: Option<i64>,
+    pub(super) erased: u64,
+    gone_to: BTreeMap<String, u64>,
+    /// An older release did not count them.
+    #[serde(default)]
+    maybe_gone_to: BTreeMap<String, u64>,
+    /// The same.
+    #[serde(default)]
+    files_at: BTreeMap<String, u64>,
+}
+
+impl Job {
+    pub(super) fn begin(by: By, hash: [u8; 32], actor: &str, now_ms: i64) -> Self {
+        let none = BTreeMap::new;
+        let (begun_ms, actor) = (Some(now_ms), actor.to_owned());
+        Self {
+            by,
+            hash,
+            actor,
+            begun_ms,
+            erased: 0,
+            gone_to: none(),
+            maybe_gone_to: none(),
+            files_at: none(),
+        }
+    }
+
+    /// Counts a submission with so many files that is about to be erased, and who has or may have it.
+    pub(super) fn count(&mut self, deliveries: &[DeliveryView], files: u64) {
+        self.erased += 1;
+        for delivery in deliveries {
+            let counts = if delivery.state == DeliveryState::Delivered {
+                &mut self.gone_to
+            } else if may_have(delivery) {
+                &mut self.maybe_gone_to
+            } else {
+                continue;
+            };
+            *counts.entry(delivery.destination.clone()).or_default() += 1;
+            if files > 0 {
+                *self.files_at.entry(delivery.destination.clone()).or_default() += files;
+            }
+        }
+    }
+
+    pub(super) fn done(self, scrubbed: bool) -> ErasedPerson {
+        let Self { erased, gone_to, maybe_gone_to, files_at, .. } = self;
+        ErasedPerson { erased, gone_to, maybe_gone_to, files_at, scrubbed }
+    }
+
+    /// How its audit event says what is out of reach.
+    pub(super) fn outcome(&self) -> String {
+        if self.files_at.is_empty() {
+            return "ok".to_owned();
+        }
+        let left: Vec<_> = self.files_at.iter().map(|(to, files)| format!("{to} {files}")).collect();
+        format!("ok, but for files that were sent to {}", left.join(", "))
+    }
+
+    /// How audit events name it: enough to match a request, too little to find a person.
+    pub(super) fn subject(&self) -> String {
+        let hash: String = self.hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        format!("{} {hash}", self.by.name())
+    }
+
+    pub(super) fn put(&self, key: &[u8]) -> Put {
+        Put::new(Table::Job, key, serde_json::to_vec(self).expect("numbers and strings always serialise"))
+    }
+}
+
+/// Whether a destination that has not confirmed a delivery may have it all the same.
+fn may_have(delivery: &DeliveryView) -> bool {
+    let unclear = |attempt: &Attempt| attempt.status.is_none_or(|status| status >= 500);
+    delivery.state == DeliveryState::Leased || delivery.attempts.iter().any(unclear)
+}
+
+/// What an erasure did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ErasedPerson {
+    /// Submissions that are gone.
+    pub erased: u64,
+    /// How many of them each destination had got: what is there has to be erased there.
+    pub gone_to: BTreeMap<String, u64>,
+    /// How many each destination may have got: an attempt is under way, or one ended without a clear answer.
+    pub maybe_gone_to: BTreeMap<String, u64>,
+    /// How many files went with them to each destination: links to them end, but what it has kept stays there.
+    pub files_at: BTreeMap<String, u64>,
+    /// Whether the files were scrubbed, too; if not, the running server does it later.
+    pub scrubbed: bool,
+}
