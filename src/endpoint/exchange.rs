@@ -110,7 +110,8 @@ async fn close_walk(
 ) -> Answer {
     let action = exchange.action;
     let Close { completed, handler, token, body } = close;
-    let opened_at_ms = parts.outbox.opened_at_ms(completed.walk).await;
+    // A submission does not wait for this to be known.
+    let opened_at_ms = parts.outbox.opened_at_ms(completed.walk).await.unwrap_or(None);
     let (token, text) = (token.as_ref(), exchange.flow_token.as_str());
     let submission = submission::build(parts, flow, &handler, &completed, text, token, opened_at_ms);
     let rule = repeat::answering(flow, token);
@@ -221,10 +222,12 @@ impl Turner<'_> {
     }
 
     /// The refusal of an envelope that would begin a walk. One that has begun one before, as another node or an earlier process
-    /// knows, must not get a second plaintext under its key and IV.
+    /// knows, or may have, must not get a second plaintext under its key and IV.
     async fn not_opened(&self, refusal: Outcome) -> Outcome {
-        let known = self.parts.outbox.opened_at_ms(self.walk()).await.is_some();
-        if known { Outcome::Bare } else { refusal }
+        match self.parts.outbox.opened_at_ms(self.walk()).await {
+            Ok(None) => refusal,
+            Ok(Some(_)) | Err(_) => Outcome::Bare,
+        }
     }
 
     /// What our token says; `None` for a foreign one that is allowed. It has to be valid when a walk begins: whoever is under
@@ -260,9 +263,7 @@ impl Turner<'_> {
 
     /// The id of the walk that this envelope begins.
     fn walk(&self) -> [u8; 16] {
-        let mut id = [0; 16];
-        id.iter_mut().zip(self.envelope).for_each(|(to, from)| *to = *from);
-        id
+        std::array::from_fn(|at| self.envelope[at])
     }
 
     /// INIT: the entry of the newest version, with what the entries of older ones need besides. The message may be old,

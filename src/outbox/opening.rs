@@ -21,8 +21,13 @@ const WRITE_EVERY_MS: i64 = 1_000;
 const MAX_NOTED: usize = 16_384;
 /// Openings written in one commit.
 const PAGE: usize = 256;
-/// How long a closing walk waits to be told when it began.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// How long a walk waits to be told when it began.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// The store could not say in time when a walk began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the store cannot say now whether a walk has begun")]
+pub struct Unanswered;
 
 /// Walks and when they began, in milliseconds since 1970, until they are written down.
 #[derive(Default)]
@@ -60,13 +65,14 @@ impl Outbox {
         self.openings.note(walk, self.clock.now_ms());
     }
 
-    /// When a walk began, on whichever node, in milliseconds since 1970; `None` if nobody knows, or cannot tell in time.
-    pub async fn opened_at_ms(&self, walk: [u8; 16]) -> Option<i64> {
+    /// When a walk began, on whichever node, in milliseconds since 1970; `None` if nobody knows.
+    pub async fn opened_at_ms(&self, walk: [u8; 16]) -> Result<Option<i64>, Unanswered> {
+        let noted = self.openings.noted(&walk);
         let reading = tokio::time::timeout(PATIENCE, self.store.get(Table::Opening, &walk)).await;
-        let written = reading.ok().and_then(Result::ok).flatten();
-        let written = written.and_then(|record| Some(i64::from_be_bytes(record.value.try_into().ok()?)));
+        let Ok(Ok(record)) = reading else { return noted.map(Some).ok_or(Unanswered) };
+        let written = record.and_then(|record| Some(i64::from_be_bytes(record.value.try_into().ok()?)));
         // What is noted here may be a copy that came later.
-        [self.openings.noted(&walk), written].into_iter().flatten().min()
+        Ok([noted, written].into_iter().flatten().min())
     }
 
     /// Writes down what was noted. What a busy store does not take stays noted.

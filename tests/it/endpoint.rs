@@ -16,7 +16,7 @@ use formgate::player::transport::HttpTransport;
 use formgate::player::{Entry, Options, Outcome, Player, RawSignature};
 use serde_json::{Value, json};
 
-use fixture::{SECRET, Setup, key};
+use fixture::{Gate, SECRET, Setup, key};
 
 fn everything() -> Form {
     serde_json::from_str(include_str!("../fixtures/form/everything.json")).expect("a form")
@@ -130,14 +130,11 @@ async fn a_copy_of_an_opening_gets_the_same_bytes_from_another_process_and_the_w
 {
     let gate = Setup::of(&short(), &Settings::default()).start().await;
     let mut player = gate.player("t");
-    let before_ms = gate.now_ms();
-    player.open().await.expect("opened");
     let opened_ms = gate.now_ms();
+    player.open().await.expect("opened");
     let first = player.raw_resend().await.expect("an answer").expect("a request").body;
     gate.write_openings().await;
-    while gate.now_ms() == opened_ms {
-        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-    }
+    gate.clock.advance(90_000);
     gate.restart();
     assert_eq!(player.raw_resend().await.expect("an answer").expect("a request").body, first);
     // This process has noted the copy, too; what was written first is what counts.
@@ -145,17 +142,17 @@ async fn a_copy_of_an_opening_gets_the_same_bytes_from_another_process_and_the_w
     fill(&mut player).await;
     end(&mut player).await;
     let stored = gate.submissions().await.remove(0);
-    assert!((before_ms..=opened_ms).contains(&stored.started_at_ms), "{} {stored:?}", opened_ms);
-    assert!(stored.completed_at_ms > opened_ms);
+    assert_eq!((stored.started_at_ms, stored.completed_at_ms), (opened_ms, opened_ms + 90_000));
 
     // Nobody knows when this one was opened: it began when it was closed.
     player.open().await.expect("opened");
+    gate.clock.advance(90_000);
     gate.restart();
     fill(&mut player).await;
     end(&mut player).await;
     let stored = gate.submissions().await;
     let late = stored.iter().find(|late| late.started_at_ms > opened_ms).expect("the second");
-    assert_eq!(late.started_at_ms, late.completed_at_ms);
+    assert_eq!((late.started_at_ms, late.completed_at_ms), (opened_ms + 180_000, opened_ms + 180_000));
 }
 
 #[tokio::test]
@@ -270,26 +267,29 @@ async fn sealed_tokens_carry_the_person_and_expire() {
     }
 }
 
+/// A token that is valid for a minute.
+fn expiring(gate: &Gate) -> String {
+    let expires_at_s = u64::try_from(gate.now_ms() / 1_000 + 60).expect("a time");
+    let token = Token { expires_at_s: Some(expires_at_s), ..Token::default() };
+    token.issue(&gate.sealer, "contact").expect("short enough")
+}
+
 #[tokio::test]
 async fn a_token_that_expires_stops_nobody_who_is_under_way_and_gives_no_envelope_a_second_plaintext() {
     let mut setup = Setup::of(&short(), &Settings::default());
     setup.tokens = TokenPolicy::Sealed;
     let gate = setup.start().await;
-    let expires_at_s = u64::try_from(gate.now_ms() / 1_000 + 3).expect("a time");
-    let token = Token { expires_at_s: Some(expires_at_s), ..Token::default() };
-    let text = token.issue(&gate.sealer, "contact").expect("short enough");
-    let mut player = gate.player(&text);
+    let token = expiring(&gate);
+    let mut player = gate.player(&token);
     player.open().await.expect("opened");
     gate.write_openings().await;
-    while gate.now_ms() < i64::try_from(expires_at_s).expect("a time") * 1_000 {
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    gate.clock.advance(60_000);
     let first = player.raw_resend().await.expect("an answer").expect("a request");
     assert_eq!(first.status, 200, "the same bytes, whatever has expired");
     gate.restart();
     let again = player.raw_resend().await.expect("an answer").expect("a request");
     assert_eq!((again.status, again.body), (427, Vec::new()));
-    let anew = gate.player(&text).open().await.expect("an answer");
+    let anew = gate.player(&token).open().await.expect("an answer");
     assert!(matches!(anew, Outcome::Expired(Some(_))), "a new envelope is told why: {anew:?}");
     fill(&mut player).await;
     end(&mut player).await;
@@ -301,14 +301,11 @@ async fn an_envelope_of_which_nobody_can_say_whether_it_had_a_reply_is_given_non
     let mut setup = Setup::of(&short(), &Settings::default());
     setup.tokens = TokenPolicy::Sealed;
     let gate = setup.start().await;
-    let expires_at_s = u64::try_from(gate.now_ms() / 1_000 + 2).expect("a time");
-    let token = Token { expires_at_s: Some(expires_at_s), ..Token::default() };
-    let mut player = gate.player(&token.issue(&gate.sealer, "contact").expect("short enough"));
+    let token = expiring(&gate);
+    let mut player = gate.player(&token);
     assert!(matches!(player.open().await, Ok(Outcome::Shown)));
     gate.write_openings().await;
-    while gate.now_ms() < i64::try_from(expires_at_s).expect("a time") * 1_000 {
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    gate.clock.advance(60_000);
     gate.restart();
     gate.store.close().await.expect("a clean close");
     let again = player.raw_resend().await.expect("an answer").expect("a request");

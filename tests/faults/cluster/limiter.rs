@@ -106,28 +106,28 @@ fn three_nodes_stay_below_the_limit_of_an_account_together_and_use_most_of_it() 
     assert!(used >= 0.9, "only {used:.2} of the limit was used");
 }
 
-/// The control: a bucket for each node alone sends more than is allowed; what one of them is told then holds back all.
-#[test]
-fn nodes_with_a_bucket_each_are_caught_sending_more_than_the_account_allows() {
+/// A control: the same with these switches on. What counts is told under the name of the fault.
+fn control(points: &str, fault: &str, count: impl FnOnce(&Limiter) -> usize) {
     let mut dice = run::dice();
-    let points = "cluster.bucket_per_node:on";
     let (ended, limiter) = run::runtime().block_on(limited(BACKLOG.0, points, &mut dice));
-    let refusals = limiter.lock().expect("no panic while held").refusals;
-    let (told, repeats) = (ended.acknowledged.len(), ended.ledger.repeats().to_string());
-    run::tell("a bucket for each node, refused: control", 1, told, refusals, &repeats);
-    assert!(refusals > 0, "the harness would not notice");
+    let caught = count(&limiter.lock().expect("no panic while held"));
+    run::tell(fault, 1, ended.acknowledged.len(), caught, &ended.ledger.repeats().to_string());
+    assert!(caught > 0, "the harness would not notice");
 }
 
-/// The control: nodes that do not heed what they are told then.
+/// A bucket for each node alone sends more than is allowed; what one of them is told then holds back all.
+#[test]
+fn nodes_with_a_bucket_each_are_caught_sending_more_than_the_account_allows() {
+    let fault = "a bucket for each node, refused: control";
+    control("cluster.bucket_per_node:on", fault, |limiter| limiter.refusals);
+}
+
+/// So it takes nodes as well that do not heed what they are told.
 #[test]
 fn nodes_that_have_no_patience_either_are_caught_with_an_account_that_is_blocked() {
-    let mut dice = run::dice();
     let points = "cluster.bucket_per_node:on,cluster.patience_of_nobody:on";
-    let (ended, limiter) = run::runtime().block_on(limited(BACKLOG.0, points, &mut dice));
-    let blocks = limiter.lock().expect("no panic while held").blocks;
-    let (told, repeats) = (ended.acknowledged.len(), ended.ledger.repeats().to_string());
-    run::tell("a bucket for each node, and no patience, blocked: control", 1, told, blocks, &repeats);
-    assert!(blocks > 0, "the harness would not notice");
+    let fault = "a bucket for each node, and no patience, blocked: control";
+    control(points, fault, |limiter| limiter.blocks);
 }
 
 /// How far apart attempts are, once a destination has been found broken: the shortest, and how many there were.

@@ -10,17 +10,19 @@ use formgate::endpoint::{Endpoint, Flow, Flows, TokenPolicy, TokenSignature};
 use formgate::flow::compile::{Compiled, Settings, compile};
 use formgate::flow::handler::Handler;
 use formgate::form::Form;
-use formgate::outbox::{Clock as _, DestinationId, Filter, Outbox, Repeat, Submission, SystemClock};
+use formgate::outbox::{Clock as _, DestinationId, Filter, Outbox, Repeat, Shown, Submission};
 use formgate::player::document::Document;
 use formgate::player::transport::HttpTransport;
 use formgate::player::{Options, Player};
 use formgate::server::{Limits, Listener, Request, Response, Server, StatusCode};
-use formgate::store::{self, Store};
+use formgate::store::{self, DeliveryState, Store};
 use formgate::telemetry::Metrics;
 use secrecy::SecretString;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::watch;
+
+use crate::outbox::fixture::ManualClock;
 
 /// The app's secret in these tests.
 pub const SECRET: &str = "app-secret";
@@ -60,7 +62,7 @@ impl Setup {
         let directory = tempfile::tempdir().expect("a folder");
         let store = Store::open_embedded(&store::Options::new(directory.path())).expect("a store");
         let sealer = Sealer::new(&MasterKeys::new(MasterKey::generate(), Vec::new()));
-        let clock = Arc::new(SystemClock::new());
+        let clock = Arc::new(ManualClock::new());
         let vault = Vault::new(sealer.clone(), Purpose::StoredBody);
         let index = MacKey::from_bytes(&[7; 32]).expect("32 bytes");
         let (vault, index): (Arc<Vault>, Arc<MacKey>) = (Arc::new(vault), Arc::new(index));
@@ -147,7 +149,8 @@ pub struct Gate {
     pub outbox: Outbox,
     pub sealer: Sealer,
     pub metrics: Metrics,
-    clock: Arc<SystemClock>,
+    /// The endpoint's, which stands still.
+    pub clock: Arc<ManualClock>,
     begin: Box<dyn Fn() -> Serving>,
     serving: Arc<Mutex<Serving>>,
     _directory: TempDir,
@@ -183,6 +186,13 @@ impl Gate {
     /// The time of the endpoint.
     pub fn now_ms(&self) -> i64 {
         self.clock.now_ms()
+    }
+
+    /// Lets the time go on to where what is shown is due; not while it is under way, or its lease would end.
+    pub fn advance_to_the_next_attempt(&self, shown: &Shown) {
+        let due = shown.deliveries.iter().filter(|view| view.state == DeliveryState::Due);
+        let wait_ms = due.map(|view| view.at_ms - self.now_ms()).max();
+        self.clock.advance(wait_ms.unwrap_or(0).max(0));
     }
 
     /// Everything that was stored.

@@ -188,6 +188,7 @@ async fn a_walk_is_stored_in_hubspot_as_its_own_form_would_store_it_also_when_th
         if delivery.contains("found") || Instant::now() > until {
             break delivery;
         }
+        gate.advance_to_the_next_attempt(&shown);
         sleep(Duration::from_millis(100)).await;
     };
     assert!(delivered.contains("Delivered") && delivered.contains("found"), "{delivered}");

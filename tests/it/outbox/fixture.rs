@@ -30,6 +30,10 @@ const START_MS: i64 = 1_795_521_600_000;
 pub struct ManualClock(watch::Sender<i64>);
 
 impl ManualClock {
+    pub fn new() -> Self {
+        Self(watch::Sender::new(START_MS))
+    }
+
     pub fn advance(&self, by_ms: i64) {
         self.0.send_modify(|now_ms| *now_ms += by_ms);
     }
@@ -161,7 +165,7 @@ pub struct Home {
 
 impl Home {
     pub fn new() -> Self {
-        Self::at(TempDir::new().expect("a folder"), Arc::new(ManualClock(watch::Sender::new(START_MS))))
+        Self::at(TempDir::new().expect("a folder"), Arc::new(ManualClock::new()))
     }
 
     fn at(folder: TempDir, clock: Arc<ManualClock>) -> Self {
@@ -175,7 +179,7 @@ impl Home {
             return Self::new();
         }
         let backend = Backend::start(kind).await;
-        let clock = Arc::new(ManualClock(watch::Sender::new(START_MS)));
+        let clock = Arc::new(ManualClock::new());
         Self::over(backend.store().clone(), TempDir::new().expect("a folder"), clock, Some(backend))
     }
 
