@@ -4,6 +4,7 @@ pub mod confirms;
 mod offers;
 pub mod server;
 mod servers;
+mod sweeps;
 
 use formgate::store::redis::{Acknowledge, Error, Options, Redis, Topology};
 use formgate::store::{

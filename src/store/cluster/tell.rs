@@ -21,6 +21,10 @@ use crate::store::redis::{Error as RedisError, Offered, Redis, Row};
 const PAGE: u32 = 200;
 /// Entrusted deliveries compared in one step.
 const COMPARED: u32 = 500;
+/// Deliveries whose place in the queues is looked at in one step: about two milliseconds of Redis's time.
+const SWEPT: u32 = 500;
+/// Between two such steps, whichever nodes make them: a million deliveries take half an hour.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// How long one step may take.
 const STEP: Duration = Duration::from_secs(10);
 
@@ -238,7 +242,7 @@ fn row(item: &[Kept]) -> Option<Row> {
 
 /// Has queues that were lost filled again; how long to wait before the next look at them.
 async fn sweep(node: &Node, redis: &Redis) -> Result<Duration, Broken> {
-    match redis.sweep().await? {
+    match redis.sweep(SWEPT, SWEEP_EVERY).await? {
         None => Ok(node.pace.look_every / 2),
         // Whatever it is that does not add up, looking at everything again does not mend it.
         Some(0) => Ok(node.pace.reconcile_every * 6),

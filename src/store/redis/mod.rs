@@ -20,6 +20,7 @@ mod script;
 mod share;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use self::code::{Answer, integer};
 use self::confirm::Confirmer;
@@ -277,17 +278,18 @@ impl Redis {
         Ok((Erased::Done { deliveries }, version, gone))
     }
 
-    /// Puts open deliveries that no queue has back into theirs; how many. `None` if none seemed to be missing.
-    pub async fn sweep(&self) -> Result<Option<u64>, Error> {
-        let (mut after, mut found) = (Vec::new(), 0);
+    /// Puts open deliveries that no queue has back into theirs, and counts all anew; how many. `None` if none seemed to be
+    /// missing: then it looks at so many of them, if the last look of any node is so long ago, and at the next ones next time.
+    pub async fn sweep(&self, keys: u32, every: Duration) -> Result<Option<u64>, Error> {
+        let every_ms = i64::try_from(every.as_millis()).unwrap_or(i64::MAX);
+        let mut found = 0;
         loop {
-            let call = self.call(&SWEEP).bytes(&after).number(PAGE.into());
+            let call = self.call(&SWEEP).number(keys.into()).number(every_ms);
             let mut answer = Answer::new(self.run(&SWEEP, call).await?)?;
-            let (looked, more) = (answer.integer()? == 1, answer.integer()?);
-            found += u64::try_from(more).map_err(|_negative| code::malformed())?;
-            match answer.optional_bytes()? {
-                Some(key) => after = key,
-                None => return Ok(looked.then_some(found)),
+            found += u64::try_from(answer.integer()?).map_err(|_negative| code::malformed())?;
+            let (seemed, goes_on) = (answer.integer()? == 1, answer.integer()? == 1);
+            if !goes_on {
+                return Ok((seemed || found > 0).then_some(found));
             }
         }
     }

@@ -36,36 +36,6 @@ async fn state(redis: &Redis, number: u8) -> Option<(DeliveryState, u64)> {
 }
 
 #[tokio::test]
-async fn queues_that_were_lost_are_filled_again_from_what_is_open() {
-    let (server, redis) = opened().await;
-    for number in 1..=9 {
-        redis.commit(&Batch::at(0).deliver(delivery(number, number.into()))).await.expect("a commit");
-    }
-    assert_eq!(redis.sweep().await.expect("an answer"), None, "nothing is missing");
-    let claimed = redis.claim(&claim(3, 3)).await.expect("a claim");
-    redis
-        .settle(claimed[0].key, claimed[0].lease, &settled(Verdict::Delivered { at_ms: 3 }))
-        .await
-        .expect("ok");
-    let retry = settled(Verdict::Retry { due_at_ms: 90 });
-    redis.settle(claimed[1].key, claimed[1].lease, &retry).await.expect("the lease");
-    for queues in [&["q:0:crm"][..], &["q:1:crm"], &["q:0:crm", "q:1:crm", "q:2:crm", "dests"]] {
-        let names: Vec<String> = queues.iter().map(|queue| format!("{{formgate}}:{queue}")).collect();
-        let command: Vec<&str> = std::iter::once("DEL").chain(names.iter().map(String::as_str)).collect();
-        let before = redis.next_due("crm").await.expect("an answer");
-        assert!(server.run::<u32>(&command) > 0, "{queues:?} were there");
-        assert!(redis.sweep().await.expect("an answer").is_some_and(|found| found > 0), "{queues:?}");
-        assert_eq!(redis.next_due("crm").await.expect("an answer"), before, "{queues:?}");
-    }
-    assert_eq!(redis.depths().await.expect("an answer").len(), 1);
-    let leased = claimed[2].due_at_ms;
-    assert_eq!(redis.claim(&claim(leased - 1, 99)).await.expect("a claim").len(), 6, "the lease still holds");
-    let rest = redis.claim(&claim(leased.max(90), 99)).await.expect("a claim");
-    assert!(rest.iter().any(|delivery| delivery.key == claimed[2].key), "and ends when it would have");
-    assert!(!rest.iter().any(|delivery| delivery.key == claimed[0].key), "what has ended stays so");
-}
-
-#[tokio::test]
 async fn an_offer_is_taken_if_it_is_newer_and_a_second_time_changes_nothing() {
     let (_server, redis) = opened().await;
     let open = row(1, DeliveryState::Due, 4);

@@ -23,10 +23,9 @@ end
 
 local function quarantine(key, row)
   claimed[1] = claimed[1] + 1
-  local state = #row >= HEAD_BYTES and string.byte(row, 17) or 0
   local submission = #row >= 16 and string.sub(row, 1, 16) or string.rep('\0', 16)
   for lane = 0, 2 do call('ZREM', p .. 'q:' .. lane .. ':' .. destination, key) end
-  count({destination = destination, state = state == 1 and 1 or 0}, -1)
+  count(key, {destination = destination, state = state_of_damaged(row)}, -1)
   if #key ~= 16 then
     call('HDEL', p .. 'd', key)
     call('ZREM', p .. 'dk', key)
@@ -38,7 +37,7 @@ local function quarantine(key, row)
   }
   call('HSET', p .. 'd', key, row_of(d))
   call('ZADD', p .. 'dead', 0, key)
-  count(d, 1)
+  count(key, d, 1)
 end
 
 -- First what each lane has for itself, then what is left over.

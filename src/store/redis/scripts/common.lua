@@ -92,6 +92,9 @@ local function read(row)
   }
 end
 
+-- What a row counts as that cannot be read, as long as it is in a queue.
+local function state_of_damaged(row) return #row >= HEAD_BYTES and string.byte(row, 17) == 1 and 1 or 0 end
+
 local function row_of(d)
   return struct.pack(HEAD, d.submission, d.state, d.lane, d.due, d.attempt, d.lease, d.unsettled, d.version,
     #d.destination) .. d.destination .. d.history
@@ -105,7 +108,24 @@ local function find(key)
 end
 
 local function queue(d) return p .. 'q:' .. d.lane .. ':' .. d.destination end
-local function count(d, by) call('HINCRBY', p .. 'n', d.destination .. '\0' .. d.state, by) end
+
+-- Whether a key comes before another or is it, as sorted sets have them; Lua itself compares as the locale does.
+local function is_up_to(key, last)
+  for at = 1, math.min(#key, #last) do
+    local one, other = string.byte(key, at), string.byte(last, at)
+    if one ~= other then return one < other end
+  end
+  return #key <= #last
+end
+
+-- Counts what each destination has in each state. While a sweep counts anew, what it has been at counts there, too.
+local swept
+local function count(key, d, by)
+  local name = d.destination .. '\0' .. d.state
+  call('HINCRBY', p .. 'n', name, by)
+  if swept == nil then swept = call('HGET', p .. 'sweep', 'after') end
+  if swept and is_up_to(key, swept) then call('HINCRBY', p .. 'anew', name, by) end
+end
 
 -- Writes a delivery over what it was, in every structure that it is in.
 local function save(key, old, d)
@@ -126,8 +146,8 @@ local function save(key, old, d)
     call('ZREM', p .. 'dead', key)
   end
   if not old or old.state ~= d.state or old.destination ~= d.destination then
-    if old then count(old, -1) end
-    count(d, 1)
+    if old then count(key, old, -1) end
+    count(key, d, 1)
   end
   return row
 end
@@ -149,7 +169,7 @@ local function remove(key, d)
   call('ZREM', p .. 'dead', key)
   if d then
     if d.state < 2 then call('ZREM', queue(d), key) end
-    count(d, -1)
+    count(key, d, -1)
     leave(key, d.submission)
   else
     for _, destination in ipairs(call('SMEMBERS', p .. 'dests')) do
