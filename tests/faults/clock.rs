@@ -206,7 +206,7 @@ fn a_wall_clock_that_jumps_or_runs_makes_no_attempt_early_late_or_double() {
         scene.until_all_came().await;
         process.stop();
         assert_eq!(scene.ledger.complaints(), Vec::<String>::new());
-        assert_eq!(scene.ledger.repeats().unexplained, 0, "a double lease");
+        scene.ledger.assert_repeats_explained();
         let told = scene.ledger.acknowledged().len();
         assert_eq!(scene.ledger.count(&scene.sink.id), told);
         run::tell(

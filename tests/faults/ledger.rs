@@ -1,8 +1,9 @@
 //! What people were told, and what each destination got.
 //!
 //! Two files, each line synced before what it says counts: before a person is taken to be told, and before a destination
-//! answers. A repeated delivery is allowed if its key is the same and there is a reason for it: the process that sent the
-//! first one was killed, or the destination kept its answer back.
+//! answers. A repeated delivery is allowed if its key is the same and there is a reason for it: the destination kept its
+//! answer back, or the process died with the delivery in hand. A process has no more in hand of a destination than it has
+//! slots: what is above that number has no reason.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -10,11 +11,18 @@ use std::io::Write as _;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
-/// What a process that was killed has sent may be looked at only now.
+/// What a process has sent may be looked at so long after its death. It is seen then that nobody waits for an answer.
 const LATE: Duration = Duration::from_secs(1);
+/// How long an answer may take to be noted: a commit on a busy disk. The longest that was seen on two cores is 130 ms.
+const NOTED_WITHIN: Duration = Duration::from_millis(250);
+/// The same where Redis notes it first, and the journals of three nodes are on one disk.
+const NOTED_BY_NODES_WITHIN: Duration = Duration::from_secs(1);
+/// Attempts that a process makes at one time of one destination.
+pub const SLOTS: u64 = 8;
 
 /// Both ledgers, and everything that looked wrong on the way.
 pub struct Ledger {
@@ -33,9 +41,8 @@ struct State {
     delivered: BTreeMap<(String, String), Delivered>,
     /// Submission and destination by idempotency key.
     keys: BTreeMap<String, (String, String)>,
-    life: u64,
-    born: Instant,
-    repeats: Repeats,
+    upsets: Vec<Upset>,
+    noted_within: Duration,
     broken: u64,
     /// The longest that anybody waited for an exchange that came to nothing.
     waited: Duration,
@@ -46,30 +53,71 @@ struct State {
 
 struct Delivered {
     walk: String,
-    last: Taken,
+    copies: Vec<Copy>,
 }
 
-#[derive(Clone, Copy)]
-struct Taken {
-    life: u64,
-    /// So soon after a process was killed that it may be of that one.
-    early: bool,
-    answered: bool,
+/// A delivery as it came once.
+struct Copy {
+    arrived: Instant,
+    end: End,
+}
+
+/// What became of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The destination has it in hand.
+    Open,
+    /// It was taken, and nobody is told so.
+    KeptBack,
+    /// Whoever had sent it was gone before the answer.
+    HungUp(Instant),
+    Answered(Instant),
+}
+
+/// Why what was in hand may come again: a process has died, or Redis has lost who holds what.
+struct Upset {
+    began: Instant,
+    ended: Instant,
+    /// Attempts of a destination that can be in hand.
+    slots: u64,
+}
+
+impl Upset {
+    /// Whether it met this one after its arrival and before its outcome was surely written down.
+    fn met(&self, copy: &Copy, noted_within: Duration) -> bool {
+        let (from, until) = match copy.end {
+            End::KeptBack => return false,
+            End::Open => return self.ended >= copy.arrived,
+            End::HungUp(at) => (copy.arrived.checked_sub(LATE).unwrap_or(copy.arrived), at),
+            End::Answered(at) => (copy.arrived, at),
+        };
+        self.ended >= from && self.began <= until + noted_within
+    }
+}
+
+/// Which delivery of which submission a destination has in hand.
+pub struct Receipt {
+    place: (String, String),
+    copy: usize,
 }
 
 /// Deliveries that came again under their key, by the reason.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Repeats {
-    /// The process was killed before it could note the first one.
+    /// The process was killed before it could note the first one. Of each kill and destination no more than its slots.
     pub killed: u64,
     /// The destination took the first one and did not say so.
     pub unanswered: u64,
     pub unexplained: u64,
+    /// How many there might have been: whatever was in hand at a kill, and whatever was not answered.
+    pub at_most: u64,
+    /// How long an answer had been there at the longest that was not noted.
+    pub longest_unnoted: Duration,
 }
 
 impl std::fmt::Display for Repeats {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Repeats { killed, unanswered, unexplained } = self;
+        let Repeats { killed, unanswered, unexplained, .. } = self;
         write!(formatter, "{}", killed + unanswered + unexplained)?;
         let parts = [(killed, "killed"), (unanswered, "not answered"), (unexplained, "unexplained")];
         let parts: Vec<_> =
@@ -84,7 +132,23 @@ pub struct Delivery<'a> {
     pub key: &'a str,
     pub submission: &'a str,
     pub walk: &'a str,
-    pub name: &'a str,
+    /// All of them, as they came.
+    pub answers: &'a Value,
+}
+
+/// What the person of a walk chooses on the second screen, by its id and its label.
+pub fn colour(walk: &str) -> (&'static str, &'static str) {
+    let sum = walk.bytes().map(u32::from).sum::<u32>();
+    if sum.is_multiple_of(2) { ("r", "Red") } else { ("b", "Blue") }
+}
+
+/// All that a destination is to get of the answers of a walk.
+pub fn answers(walk: &str) -> Value {
+    let (id, label) = colour(walk);
+    json!([
+        {"key": "name", "question": "Name", "type": "short_text", "value": walk, "text": walk},
+        {"key": "colour", "question": "Colour", "type": "single_choice", "value": id, "text": label},
+    ])
 }
 
 impl Default for Ledger {
@@ -99,9 +163,8 @@ impl Default for Ledger {
             acknowledged: BTreeMap::new(),
             delivered: BTreeMap::new(),
             keys: BTreeMap::new(),
-            life: 0,
-            born: Instant::now(),
-            repeats: Repeats::default(),
+            upsets: Vec::new(),
+            noted_within: NOTED_WITHIN,
             broken: 0,
             waited: Duration::ZERO,
             resent: 0,
@@ -113,6 +176,36 @@ impl Default for Ledger {
 }
 
 impl State {
+    /// What has met this one before it came again, by its number: those after its arrival, or else the last before that.
+    fn met(&self, copy: &Copy, next: Option<&Copy>) -> Vec<usize> {
+        let in_time = |upset: &Upset| next.is_none_or(|next| upset.began <= next.arrived);
+        let met = self
+            .upsets
+            .iter()
+            .enumerate()
+            .filter(|(_, upset)| upset.met(copy, self.noted_within) && in_time(upset));
+        let (after, before): (Vec<_>, Vec<_>) = met.partition(|(_, upset)| upset.ended >= copy.arrived);
+        let met = if after.is_empty() { before.into_iter().next_back().into_iter().collect() } else { after };
+        met.into_iter().map(|(number, _)| number).collect()
+    }
+
+    /// A repeat that nobody can explain.
+    fn describe(&self, destination: &str, copy: &Copy, next: &Copy) -> String {
+        let since = |at: Instant| at.saturating_duration_since(copy.arrived);
+        let before = self.upsets.iter().rfind(|upset| upset.ended < copy.arrived);
+        let before = before.map(|upset| copy.arrived - upset.ended);
+        let after = self.upsets.iter().find(|upset| upset.ended >= copy.arrived);
+        let after = after.map(|upset| (since(upset.began), since(upset.ended)));
+        let end = match copy.end {
+            End::Open => "open".to_owned(),
+            End::KeptBack => "not answered".to_owned(),
+            End::HungUp(at) => format!("hung up after {:?}", since(at)),
+            End::Answered(at) => format!("answered after {:?}", since(at)),
+        };
+        let again = since(next.arrived);
+        format!("{destination}: {end}, came again after {again:?}; upset {before:?} before, {after:?} after")
+    }
+
     fn write(&mut self, file: usize, line: &str) {
         let written = writeln!(self.files[file], "{line}").and_then(|()| self.files[file].sync_data());
         written.expect("the ledger is on disk");
@@ -120,6 +213,13 @@ impl State {
 }
 
 impl Ledger {
+    /// Of what several nodes deliver.
+    pub fn of_nodes() -> Ledger {
+        let ledger = Ledger::default();
+        ledger.state().noted_within = NOTED_BY_NODES_WITHIN;
+        ledger
+    }
+
     /// A phone opened a closing reply with this submission.
     pub fn acknowledge(&self, walk: &str, submission: &str) {
         let mut state = self.state();
@@ -145,21 +245,29 @@ impl Ledger {
         drop(self.told.subscribe().wait_for(|told| *told >= count).await);
     }
 
-    /// Another process serves from now on.
-    pub fn new_life(&self) {
-        let mut state = self.state();
-        state.life += 1;
-        state.born = Instant::now();
+    /// A process has died, at some time since then.
+    pub fn died(&self, began: Instant) {
+        self.upset(began, Instant::now(), SLOTS);
     }
 
-    /// A signed delivery arrived; `answered` is whether the destination is going to say so.
-    pub fn deliver(&self, delivery: &Delivery<'_>, answered: bool) {
-        let Delivery { destination, key, submission, walk, name } = *delivery;
+    /// Redis was away since then, or has lost what each of so many nodes has in hand: what is not a node's own cannot be
+    /// noted meanwhile.
+    pub fn leases_lost(&self, began: Instant, nodes: usize) {
+        // What was claimed before may be on its way.
+        self.upset(began, Instant::now() + NOTED_WITHIN, SLOTS * nodes as u64);
+    }
+
+    fn upset(&self, began: Instant, ended: Instant, slots: u64) {
+        self.state().upsets.push(Upset { began, ended, slots });
+    }
+
+    /// A signed delivery has arrived.
+    pub fn deliver(&self, delivery: &Delivery<'_>, arrived: Instant) -> Receipt {
+        let Delivery { destination, key, submission, walk, answers } = *delivery;
         let mut state = self.state();
-        state.write(1, &format!("{destination} {key} {submission} {answered}"));
-        let taken = Taken { life: state.life, early: state.born.elapsed() < LATE, answered };
+        state.write(1, &format!("{destination} {key} {submission}"));
         let place = (destination.to_owned(), submission.to_owned());
-        let before = state.delivered.get(&place).map(|delivered| (delivered.walk.clone(), delivered.last));
+        let before = state.delivered.get(&place).map(|delivered| delivered.walk.clone());
         match state.keys.insert(key.to_owned(), place.clone()) {
             Some(known) if known == place => {}
             Some(known) => {
@@ -170,23 +278,24 @@ impl Ledger {
             }
             None => {}
         }
-        if let Some((other, last)) = before {
-            if other != walk {
-                state.complaints.push(format!("{submission} was of {other} and is now of {walk}"));
-            }
-            if !last.answered {
-                state.repeats.unanswered += 1;
-            } else if last.life != taken.life || last.early {
-                state.repeats.killed += 1;
-            } else {
-                state.repeats.unexplained += 1;
-            }
+        if let Some(other) = before.filter(|other| other != walk) {
+            state.complaints.push(format!("{submission} was of {other} and is now of {walk}"));
         }
-        state.delivered.insert(place, Delivered { walk: walk.to_owned(), last: taken });
-        // Each person answers with the name of the walk.
-        if name != walk {
-            state.complaints.push(format!("{submission} of {walk} has the answer {name}"));
+        if *answers != self::answers(walk) {
+            state.complaints.push(format!("{submission} of {walk} has the answers {answers}"));
         }
+        let delivered = state.delivered.entry(place.clone());
+        let delivered = delivered.or_insert_with(|| Delivered { walk: String::new(), copies: Vec::new() });
+        walk.clone_into(&mut delivered.walk);
+        delivered.copies.push(Copy { arrived, end: End::Open });
+        Receipt { place, copy: delivered.copies.len() - 1 }
+    }
+
+    /// What became of it.
+    pub fn end(&self, receipt: &Receipt, end: End) {
+        let mut state = self.state();
+        let copies = state.delivered.get_mut(&receipt.place).map(|delivered| &mut delivered.copies);
+        copies.expect("it was delivered")[receipt.copy].end = end;
     }
 
     /// Something that must not happen.
@@ -252,8 +361,55 @@ impl Ledger {
         self.state().delivered.keys().filter(|(to, _)| to == destination).count()
     }
 
+    /// What came more than once, and why.
     pub fn repeats(&self) -> Repeats {
-        self.state().repeats
+        self.repeats_and_riddles().0
+    }
+
+    /// Each repeat has a reason, and none has more than it can have.
+    pub fn assert_repeats_explained(&self) {
+        let (repeats, riddles) = self.repeats_and_riddles();
+        assert_eq!(repeats.unexplained, 0, "delivered again for no reason: {repeats}: {riddles:#?}");
+    }
+
+    fn repeats_and_riddles(&self) -> (Repeats, Vec<String>) {
+        let state = self.state();
+        let (mut repeats, mut riddles) = (Repeats::default(), Vec::new());
+        // By upset and destination: what was in hand, and what of it came again.
+        let mut in_hand = BTreeMap::<(usize, &str), (u64, u64)>::new();
+        for ((destination, _), Delivered { copies, .. }) in &state.delivered {
+            for (number, copy) in copies.iter().enumerate() {
+                let next = copies.get(number + 1);
+                if copy.end == End::KeptBack {
+                    repeats.unanswered += u64::from(next.is_some());
+                    repeats.at_most += 1;
+                    continue;
+                }
+                let met = state.met(copy, next);
+                for upset in &met {
+                    in_hand.entry((*upset, destination)).or_default().0 += 1;
+                }
+                let Some(next) = next else { continue };
+                let free = |upset: &usize| {
+                    let again = in_hand.get(&(*upset, destination.as_str())).map_or(0, |(_, again)| *again);
+                    state.upsets[*upset].slots.saturating_sub(again)
+                };
+                let Some(upset) = met.into_iter().filter(|upset| free(upset) > 0).max_by_key(free) else {
+                    riddles.push(state.describe(destination, copy, next));
+                    continue;
+                };
+                in_hand.entry((upset, destination)).or_default().1 += 1;
+                repeats.killed += 1;
+                if let End::Answered(at) = copy.end {
+                    let unnoted = state.upsets[upset].began.saturating_duration_since(at);
+                    repeats.longest_unnoted = repeats.longest_unnoted.max(unnoted);
+                }
+            }
+        }
+        repeats.unexplained = riddles.len() as u64;
+        let slots = in_hand.iter().map(|((upset, _), (all, _))| (*all).min(state.upsets[*upset].slots));
+        repeats.at_most += slots.sum::<u64>();
+        (repeats, riddles)
     }
 
     /// Everything that looked wrong: also two submissions of one walk, which nobody asked for.

@@ -17,6 +17,7 @@ mod drain;
 mod entrusted;
 mod ledger;
 mod line;
+mod oracle;
 mod people;
 mod points;
 mod poison;

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::ledger::Ledger;
+use super::ledger::{self, Ledger};
 use super::line::Line;
 use super::process::{Gate, SECRET};
 
@@ -148,7 +148,7 @@ impl Person {
         let stale = self.stale_pem.as_ref().filter(|_| self.rng.random_ratio(1, 8));
         let pem = stale.unwrap_or(&self.public_pem).clone();
         let mut player = Player::new(self.document.clone(), &pem, secret, walk, self.line.clone(), options)?;
-        let colour = if self.rng.random() { "Red" } else { "Blue" };
+        let (_, colour) = ledger::colour(walk);
         let answers = json!({"Name": walk, "Colour": colour});
         let mut person = Truthful::new(answers.as_object().cloned().expect("an object"));
 

@@ -67,7 +67,7 @@ async fn deliver(count: u32, poisoned: u32, points: &str, dice: &mut SmallRng) -
     tokio::time::sleep(SET_ASIDE).await;
     process.stop();
     assert_eq!(ledger.complaints(), Vec::<String>::new());
-    assert_eq!(ledger.repeats().unexplained, 0);
+    ledger.assert_repeats_explained();
     let depths = gate.depths().await;
     let [crm] = depths.as_slice() else { panic!("{depths:?}") };
     let lost = readable - ledger.count("crm");

@@ -76,6 +76,7 @@ impl Scene {
         let variables =
             [("POWERLOSS_FAIL", fail), ("POWERLOSS_ONLY", only), ("FORMGATE_FAULTS__POINTS", points)];
         let mut process = self.disk.spawn(&self.gate, &variables);
+        process.fails();
         let began = Instant::now();
         let mut ended = self.gate.ready_or_ended(&mut process).await;
         if ended.is_none() {

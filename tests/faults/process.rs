@@ -41,6 +41,11 @@ pub struct Gate {
 /// A process. Dropping it kills it.
 pub struct Process {
     child: Child,
+    born: Instant,
+    /// Its disk fails at some time: from then on it can note nothing, and lives on for a while.
+    fails: bool,
+    /// Its death is noted.
+    dead: bool,
     ledger: Arc<Ledger>,
 }
 
@@ -176,8 +181,8 @@ deliver_to = {ids:?}
         let mut serve = self.command("serve");
         serve.envs(variables.iter().copied()).stdout(Stdio::null()).stderr(log);
         let child = serve.spawn().expect("the program starts");
-        self.ledger.new_life();
-        Process { child, ledger: Arc::clone(&self.ledger) }
+        let ledger = Arc::clone(&self.ledger);
+        Process { child, born: Instant::now(), fails: false, dead: false, ledger }
     }
 
     /// Waits until it takes submissions.
@@ -285,12 +290,24 @@ impl Process {
         let sent = Command::new("kill").args(["-TERM", &pid]).status().expect("kill");
         assert!(sent.success());
         let status = self.child.wait().expect("a child");
-        (status, asked.elapsed())
+        let took = asked.elapsed();
+        self.died(Instant::now());
+        (status, took)
     }
 
     /// How it ended, if it has.
     pub fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().expect("a child")
+        let looked = Instant::now();
+        let ended = self.child.try_wait().expect("a child");
+        if ended.is_some() {
+            self.died(looked);
+        }
+        ended
+    }
+
+    /// From some time on it can note nothing more, although it lives.
+    pub fn fails(&mut self) {
+        self.fails = true;
     }
 
     /// Waits until it has ended by itself.
@@ -313,10 +330,17 @@ impl Process {
     }
 
     fn end(&mut self) {
+        let began = Instant::now();
         // It may have ended by itself, which the next start will tell.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        self.ledger.new_life();
+        self.died(began);
+    }
+
+    fn died(&mut self, began: Instant) {
+        if !std::mem::replace(&mut self.dead, true) {
+            self.ledger.died(if self.fails { self.born } else { began });
+        }
     }
 }
 

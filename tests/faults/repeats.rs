@@ -79,7 +79,7 @@ fn the_same_envelope_many_times_at_once_is_one_submission_and_one_reply() {
     run::tell("every request up to five times", walks, told.len(), lost, &ledger.repeats().to_string());
     assert_eq!(ledger.complaints(), Vec::<String>::new());
     assert_eq!((told.len(), ledger.count("crm")), (walks as usize, walks as usize));
-    assert_eq!(ledger.repeats().unexplained, 0);
+    ledger.assert_repeats_explained();
 }
 
 /// The control: a program that does not recognise an envelope.

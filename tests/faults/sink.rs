@@ -16,10 +16,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-use super::ledger::{Delivery, Ledger};
+use super::ledger::{Delivery, End, Ledger, Receipt};
 
 /// Longer than any attempt may last.
 const FOR_EVER: Duration = Duration::from_secs(120);
+/// How soon it is seen that whoever waits for an answer has gone.
+const NOBODY_WITHIN: Duration = Duration::from_millis(1);
 /// What one delivery may have; the form is small.
 const MAX_REQUEST: usize = 256 * 1024;
 
@@ -205,9 +207,11 @@ impl Inside {
             }
             _ => {}
         }
-        let answered = matches!(fate, Fate::Take | Fate::RefuseOnce);
-        if !self.take(&head, &body, answered) {
+        let Some(receipt) = self.take(&head, &body) else {
             return answer(&mut stream, "401 Unauthorized\r\n").await;
+        };
+        if !matches!(fate, Fate::Take | Fate::RefuseOnce) {
+            self.ledger.end(&receipt, End::KeptBack);
         }
         // Taken but not yet answered: when the process is killed now, it must send the same again.
         let pause = if let Manner::Slow(pause) = manner { pause } else { Duration::from_millis(pause_ms) };
@@ -235,7 +239,16 @@ impl Inside {
                     stream.write_all(&[b'x'; 65_536]).await?;
                 }
             }
-            _ => return answer(&mut stream, "204 No Content\r\n").await,
+            _ if self.hold(&mut stream, NOBODY_WITHIN).await => {
+                self.ledger.end(&receipt, End::HungUp(Instant::now()));
+            }
+            _ => {
+                let answered = answer(&mut stream, "204 No Content\r\n").await;
+                let at = Instant::now();
+                let end = if answered.is_ok() { End::Answered(at) } else { End::HungUp(at) };
+                self.ledger.end(&receipt, end);
+                return answered;
+            }
         }
         Ok(())
     }
@@ -251,29 +264,30 @@ impl Inside {
         *held = held.max(began.elapsed());
     }
 
-    /// Writes down a delivery; `false` if it is none of ours.
-    fn take(&self, head: &str, body: &[u8], answered: bool) -> bool {
+    /// Writes down a delivery, unless it is none of ours.
+    fn take(&self, head: &str, body: &[u8]) -> Option<Receipt> {
+        let arrived = Instant::now();
         let [key, timestamp, signatures] =
             ["webhook-id", "webhook-timestamp", "webhook-signature"].map(|name| header(head, name));
         let read = serde_json::from_slice::<Value>(body).ok();
         let text = |path: &str| Some(read.as_ref()?.pointer(path)?.as_str()?.to_owned());
         let said = || {
-            let paths = ["/data/id", "/data/flow_token", "/data/answers/0/value", "/data/completed_at"];
-            let [submission, walk, name, completed_at] = paths.map(text);
-            Some((submission?, walk?, name?, completed_at?))
+            let [submission, walk, completed_at] =
+                ["/data/id", "/data/flow_token", "/data/completed_at"].map(text);
+            Some((submission?, walk?, read.as_ref()?.pointer("/data/answers")?, completed_at?))
         };
         let signed = is_signed(&self.key, &key, &timestamp, &signatures, body);
-        let Some((submission, walk, name, completed_at)) = said().filter(|_| signed) else {
+        let Some((submission, walk, answers, completed_at)) = said().filter(|_| signed) else {
             self.ledger.complain(format!("the delivery {key} is not signed, or not readable"));
-            return false;
+            return None;
         };
         let delivery =
-            Delivery { destination: &self.id, key: &key, submission: &submission, walk: &walk, name: &name };
-        self.ledger.deliver(&delivery, answered);
+            Delivery { destination: &self.id, key: &key, submission: &submission, walk: &walk, answers };
+        let receipt = self.ledger.deliver(&delivery, arrived);
         let completed_at: jiff::Timestamp = completed_at.parse().expect("a time");
         let completed_at_ms = completed_at.as_millisecond();
         self.tell(Heard { completed_at_ms, at_ms: now_ms(), taken: true, key });
-        true
+        Some(receipt)
     }
 
     fn tell(&self, what: Heard) {

@@ -60,6 +60,7 @@ async fn rounds(redis: &mut Powered, rounds: u32, plan: Plan<'_>, dice: &mut Sma
         scene.sink.behave(Manner::Slow(SLOW));
         scene.people.resume();
         scene.ledger.until_acknowledged(dice.random_range(10..30)).await;
+        let began = Instant::now();
         redis.lose_power(dice);
         if confirms && round == 0 {
             nobody_is_told_anything(&scene).await;
@@ -73,13 +74,13 @@ async fn rounds(redis: &mut Powered, rounds: u32, plan: Plan<'_>, dice: &mut Sma
         }
         let told = scene.ledger.acknowledged();
         redis.server.restart();
-        scene.ledger.new_life();
         for node in 0..lost {
             scene.spawn(node);
         }
         for node in 0..NODES {
             scene.ready(node).await;
         }
+        scene.ledger.leases_lost(began, NODES);
         println!("round {round}: {} acknowledged, the disks of {lost} nodes gone", told.len());
     }
     scene.sink.behave(Manner::Well);
@@ -111,6 +112,7 @@ fn assert_nothing_is_lost(program: PathBuf, fault: &str) {
     });
     ended.tell(fault, number);
     ended.assert_kept();
+    ended.ledger.assert_repeats_explained();
     assert!(ended.acknowledged.len() >= number as usize * 10, "only {}", ended.acknowledged.len());
     let waited = ended.ledger.longest_wait();
     assert!(waited <= ANSWERS_WITHIN, "somebody waited {waited:?}");

@@ -1,6 +1,6 @@
 //! The primary dies and a replica, which may be behind, takes its place.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::RngExt as _;
 use rand::rngs::SmallRng;
@@ -68,9 +68,9 @@ async fn failovers(lag: Duration, rounds: u32, points: &str, dice: &mut SmallRng
         scene.sink.behave(Manner::Slow(Duration::from_millis(400)));
         scene.people.resume();
         scene.ledger.until_acknowledged(dice.random_range(20..40)).await;
+        let began = Instant::now();
         pair.promote();
-        // What the dead one knew of leases may be lost.
-        scene.ledger.new_life();
+        scene.ledger.leases_lost(began, NODES);
         let told = scene.ledger.acknowledged();
         if is_control {
             continue;
@@ -95,6 +95,7 @@ fn assert_nothing_is_lost(lag: Duration, fault: &str) {
     let ended = run::runtime().block_on(failovers(lag, rounds, "", &mut dice));
     ended.tell(fault, rounds);
     ended.assert_kept();
+    ended.ledger.assert_repeats_explained();
 }
 
 #[test]

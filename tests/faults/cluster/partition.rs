@@ -81,7 +81,7 @@ fn a_node_that_is_cut_off_goes_on_and_sends_nothing_that_it_had_entrusted_to_the
     let ended = run::runtime().block_on(partitions(rounds, "cluster.quick:on", &mut dice));
     ended.tell("one node of three is cut off from Redis", rounds);
     ended.assert_kept();
-    assert_eq!(ended.ledger.repeats().unexplained, 0, "sent by two");
+    ended.ledger.assert_repeats_explained();
 }
 
 /// The control: a node that takes over at once what it had entrusted.
@@ -160,6 +160,7 @@ fn with_redis_down_for_long_everything_is_taken_and_delivered_and_redis_has_it_a
         );
         ended.tell("Redis is down for long", 1);
         ended.assert_kept();
+    ended.ledger.assert_repeats_explained();
         assert!(taken > 0, "nothing was taken without Redis");
         assert!(caught_up < PATIENCE, "Redis was not told everything");
         assert!(large.iter().all(|bytes| *bytes < MAX_JOURNAL_BYTES), "{large:?}");
