@@ -7,6 +7,7 @@ mod alerts;
 mod api;
 mod architecture;
 mod audit;
+mod backlog;
 mod cli;
 mod client;
 mod cluster;

@@ -13,7 +13,7 @@ use formgate::store::{
     NewDelivery, Put, Reopen, Settled, Settlement, Store, Table, Verdict, trace,
 };
 use proptest::prelude::*;
-use proptest::test_runner::TestRunner;
+use proptest::test_runner::{FileFailurePersistence, TestRunner};
 
 use backend::{Backend, Kind};
 use model::Model;
@@ -274,37 +274,58 @@ async fn compare(store: &Store, model: &Model, now_ms: i64) {
     }
 }
 
-/// Walks of so many steps at most, until there were so many or the time is over. PROPTEST_CASES asks for as many as it says.
-fn agree(kind: Kind, cases: u32, most_steps: usize, time: Duration) {
-    let usual = ProptestConfig::default();
-    let asked = std::env::var_os("PROPTEST_CASES").map(|_| usual.cases);
+/// How many walks, and of how many steps at most.
+struct Extent {
+    cases: u32,
+    most_steps: usize,
+    /// No walk begins later than this,
+    time: Duration,
+    /// and so many have come to their end by then.
+    least: u32,
+}
+
+/// Walks of this extent. `PROPTEST_CASES` asks for as many as it says, however long they take, and so does a full run of the
+/// faults. What has failed once is in a file of its own from then on, shrunk, and is walked first.
+fn agree(kind: Kind, usual: Extent, full_cases: u32) {
+    let config = ProptestConfig::default();
+    let asked = std::env::var_os("PROPTEST_CASES").map(|_| config.cases);
+    let asked = asked.or_else(|| std::env::var_os("FORMGATE_FAULT_FULL").map(|_| full_cases));
+    let cases = asked.unwrap_or(usual.cases);
     let (began, walked) = (Instant::now(), AtomicU32::new(0));
+    let failed = match kind {
+        Kind::Embedded => concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/store_model/failed-embedded.txt"),
+        Kind::Shared => concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/store_model/failed-shared.txt"),
+    };
     let mut runner = TestRunner::new(ProptestConfig {
-        cases: asked.unwrap_or(cases),
+        cases,
         max_shrink_iters: if kind == Kind::Embedded { 4_096 } else { 64 },
-        failure_persistence: None,
-        ..usual
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct(failed))),
+        ..config
     });
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime");
-    let agreed = runner.run(&prop::collection::vec(step(), 1..most_steps), |steps| {
-        if asked.is_some() || began.elapsed() < time {
-            walked.fetch_add(1, Ordering::Relaxed);
+    let agreed = runner.run(&prop::collection::vec(step(), 1..usual.most_steps), |steps| {
+        if asked.is_some() || began.elapsed() < usual.time {
             runtime.block_on(walk(kind, steps));
+            walked.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
     });
-    println!("{} walks", walked.load(Ordering::Relaxed));
     agreed.unwrap_or_else(|error| panic!("{error}"));
+    let (walked, least) = (walked.into_inner(), asked.unwrap_or(usual.least));
+    println!("{walked} of {cases} walks in {:?}", began.elapsed());
+    assert!(walked >= least, "only {walked} of {cases} walks, and {least} are the least");
 }
 
 #[test]
 fn the_store_and_a_model_of_deliveries_agree() {
-    agree(Kind::Embedded, 500, 60, Duration::from_secs(600));
+    let usual = Extent { cases: 500, most_steps: 60, time: Duration::from_secs(600), least: 500 };
+    agree(Kind::Embedded, usual, 2_000);
 }
 
 #[test]
 fn a_node_of_several_and_the_model_agree_also_when_redis_dies_or_loses_everything() {
     // Each walk starts servers and loses them.
-    agree(Kind::Shared, 500, 40, Duration::from_secs(20));
+    let usual = Extent { cases: 500, most_steps: 40, time: Duration::from_secs(20), least: 5 };
+    agree(Kind::Shared, usual, 300);
 }
