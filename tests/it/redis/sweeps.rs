@@ -163,7 +163,7 @@ async fn counts_that_were_lost_are_right_after_a_sweep_whatever_changed_meanwhil
             redis.sweep(ALL, Duration::ZERO).await.expect("an answer");
         }
         server.run::<()>(&["HSET", "{formgate}:n", "crm\0\0", "7"]);
-        server.run::<u32>(&["HINCRBY", "{formgate}:n", "other\03", "5"]);
+        server.run::<u32>(&["HINCRBY", "{formgate}:n", "other\x003", "5"]);
         loop {
             redis.sweep(3, Duration::ZERO).await.expect("an answer");
             if !server.run::<bool>(&["HEXISTS", "{formgate}:sweep", "after"]) {
