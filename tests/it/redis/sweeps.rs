@@ -126,7 +126,7 @@ async fn change(redis: &Redis, at_ms: i64, dice: &mut SmallRng) {
                 Verdict::Retry { due_at_ms: at_ms },
                 Verdict::Superseded { at_ms },
             ];
-            let settlement = settled(verdicts[dice.random_range(0..verdicts.len())].clone());
+            let settlement = settled(verdicts[dice.random_range(0..verdicts.len())]);
             // Of one that is not leased it is refused.
             let _stale = redis.settle(any.key, any.lease, &settlement).await;
         }
