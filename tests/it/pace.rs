@@ -1,12 +1,13 @@
 //! How destinations are spared: breaker, rate, patience, pause.
 
 use std::num::NonZeroU32;
+use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use formgate::audit;
-use formgate::outbox::{Clock, DestinationView, Outcome, Pace, Rate};
-use formgate::store::{DeliveryFilter, DeliveryState, Scan, Table};
+use formgate::outbox::{Clock, DestinationView, Outcome, Pace, Rate, ReplayFilter};
+use formgate::store::{self, Batch, DeliveryFilter, DeliveryState, Put, Scan, Table};
 
 use crate::outbox::fixture::{Behaviour, Home, Puppet, crm, submission};
 
@@ -127,6 +128,76 @@ async fn a_breaker_that_a_process_left_open_is_open_in_the_next_one_until_it_is_
     crashed.until_async(|| async { view(&crashed).await.depth.delivered == 30 - attempted }).await;
     assert!(!crashed.outbox.resume(&crm(), "cli").await.expect("a change"), "it is not held any more");
     working.stop().await;
+}
+
+/// Where in the file the pages of a long record begin that hold nothing else.
+fn pages_of(path: &std::path::Path, filling: u8) -> Vec<u64> {
+    let bytes = std::fs::read(path).expect("the file");
+    let pages = bytes.chunks_exact(4096).enumerate();
+    // The first four bytes of such a page name the next one.
+    let full = pages.filter(|(_, page)| page[4..].iter().all(|byte| *byte == filling));
+    full.map(|(number, _)| number as u64 * 4096).collect()
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_read_for_a_while_ends_neither_a_lane_nor_a_replay() {
+    let home = Home::new();
+    accept(&home, 0..30).await;
+    let failing = home.destination("crm", failing());
+    let working = home.work(&[Arc::clone(&failing)]);
+    home.until_async(|| async { view(&home).await.parked == 30 }).await;
+    working.stop().await;
+    // The breaker, and a replay that was begun, in records so long that they need pages of their own.
+    home.outbox.begin_replay(ReplayFilter::default(), false, "cli").await.expect("begun");
+    let mut batch = Batch::at(home.clock.now_ms());
+    for (table, filling) in [(Table::Breaker, 0xa5), (Table::Replay, 0xa6)] {
+        let (key, record) =
+            home.store.scan(table, Scan { limit: 2, ..Scan::default() }).await.expect("a read").remove(0);
+        batch = batch.put(Put::new(table, key, [record.value, vec![filling; 20_000]].concat()));
+    }
+    home.store.commit(batch).await.expect("stored");
+    let mut pages = Vec::new();
+    let home =
+        home.reopened(|path| pages = [0xa5, 0xa6].map(|filling| pages_of(path, filling)).to_vec()).await;
+    let file = std::fs::File::options().read(true).write(true).open(home.folder.path().join("store.sqlite3"));
+    let (file, mut names_next) = (file.expect("the file"), Vec::new());
+    let (breaker, replay) =
+        ((Table::Breaker, b"crm".to_vec()), home.outbox.unfinished_replays().await.expect("a read")[0]);
+    let replay = (Table::Replay, replay.as_bytes().to_vec());
+    let destination = home.destination("crm", Behaviour::delivers());
+    // Whoever has read a page before reads it anew after a commit.
+    let anything = || Batch::at(0).put(Put::new(Table::Setting, *b"anything", []));
+    let mut working = None;
+    // The replay is damaged when the worker starts, the breaker under its hands.
+    for (pages, (table, key)) in [(&pages[1], &replay), (&pages[0], &breaker)] {
+        assert!(pages.len() >= 3, "{pages:?}");
+        for page in pages {
+            let mut next = [0; 4];
+            file.read_exact_at(&mut next, *page).expect("a read");
+            file.write_all_at(&[0xff; 4], *page).expect("a write");
+            names_next.push((*page, next));
+        }
+        home.store.commit(anything()).await.expect("stored");
+        assert!(matches!(home.store.get(*table, key).await, Err(store::Error::Read(_))), "{table:?}");
+        working.get_or_insert_with(|| home.work(&[Arc::clone(&destination)]));
+        home.rest().await;
+    }
+    for _ in 0..5 {
+        home.clock.advance(60_000);
+        home.pause().await;
+    }
+    assert_eq!(started(&destination), 0, "nobody can say whether it may be called");
+    for (page, next) in names_next {
+        file.write_all_at(&next, page).expect("a write");
+    }
+    home.store.commit(anything()).await.expect("stored");
+    home.until_async(|| async {
+        home.clock.advance(60_000);
+        let undone = home.outbox.unfinished_replays().await.expect("a read").len() as u64;
+        view(&home).await.depth.delivered == 30 && undone == 0
+    })
+    .await;
+    working.expect("a worker").stop().await;
 }
 
 #[tokio::test]

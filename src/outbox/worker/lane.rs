@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 
 use super::attempt::Report;
+use super::trouble::Trouble;
 use super::{Pace, raised};
 use crate::fault;
 use crate::outbox::Outbox;
@@ -65,11 +66,13 @@ struct Look {
     at_ms: i64,
     /// It could begin more, but all slots of the process are in use.
     wants_slot: bool,
+    /// Nothing that comes before is a reason to look.
+    leaves_alone: bool,
 }
 
 impl Look {
     fn at(at_ms: i64) -> Self {
-        Self { at_ms, wants_slot: false }
+        Self { at_ms, wants_slot: false, leaves_alone: false }
     }
 }
 
@@ -77,7 +80,17 @@ impl DestinationLane {
     pub(super) async fn run(self, mut shutdown: watch::Receiver<bool>) {
         let mut wake = self.outbox.wake.subscribe();
         let (abandon, abandoned) = watch::channel(false);
-        let left = self.outbox.kept_breaker(self.destination.id()).await.ok().flatten();
+        let mut trouble = Trouble::of("lane");
+        let left = loop {
+            match self.outbox.kept_breaker(self.destination.id()).await {
+                Ok(left) => break left,
+                Err(error) => {
+                    if !trouble.wait(&self.outbox, &error, &mut shutdown).await {
+                        return;
+                    }
+                }
+            }
+        };
         let mut policy = self.pace.breaker;
         if fault::is_on("worker.no_breaker") {
             (policy.failures_in_row, policy.min_attempts) = (u32::MAX, u32::MAX);
@@ -96,15 +109,21 @@ impl DestinationLane {
             // Before the claim, so that what is accepted during it wakes the lane again.
             wake.mark_unchanged();
             let look = match self.fill(&mut gate, &abandoned).await {
-                Ok(look) => look,
+                Ok(look) => {
+                    trouble.is_over();
+                    look
+                }
                 Err(store::Error::Busy) => {
                     tokio::time::sleep(BUSY_PAUSE).await;
                     continue;
                 }
-                Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "a lane of the outbox stops");
-                    break;
-                }
+                Err(error) => match trouble.again_in_ms(&self.outbox, &error) {
+                    Some(pause_ms) => {
+                        let at_ms = self.outbox.clock.now_ms().saturating_add(pause_ms);
+                        Look { leaves_alone: true, ..Look::at(at_ms) }
+                    }
+                    None => break,
+                },
             };
             let room = gate.in_use.free() > 0;
             // What an attempt has taught, a 429 first of all, counts before the next look.
@@ -117,7 +136,7 @@ impl DestinationLane {
                         self.note(&mut gate, ended).await;
                     }
                 }
-                _ = wake.changed(), if room => {}
+                _ = wake.changed(), if room && !look.leaves_alone => {}
                 _ = self.slots.acquire(), if look.wants_slot => {}
                 () = self.outbox.clock.sleep_until_ms(look.at_ms), if room => {}
             }
@@ -177,7 +196,7 @@ impl DestinationLane {
         }
         let slots = Arc::clone(&self.slots).try_acquire_many_owned(limits[0]);
         let Some(mut slots) = slots.ok().filter(|slots| slots.num_permits() > 0) else {
-            return Ok(Look { at_ms: latest_ms, wants_slot: true });
+            return Ok(Look { wants_slot: true, ..Look::at(latest_ms) });
         };
         let account = self.destination.account();
         // Read now, and not when the look began: an older time would let the bucket forget what was taken since.

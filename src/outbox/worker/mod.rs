@@ -6,6 +6,7 @@
 
 mod attempt;
 mod lane;
+mod trouble;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use self::lane::DestinationLane;
+use self::trouble::Trouble;
 use super::Outbox;
 use super::breaker::BreakerPolicy;
 use super::destination::Destination;
@@ -136,12 +138,23 @@ async fn raised(flag: &mut watch::Receiver<bool>) {
 
 /// Deletes kept replies whose day is over.
 async fn purge(outbox: Outbox, mut shutdown: watch::Receiver<bool>) {
+    let mut trouble = Trouble::of("purge");
     loop {
         let now_ms = outbox.clock.now_ms();
         match outbox.store.purge_expired(now_ms, PURGE_LIMIT).await {
-            Ok(deleted) if deleted == u64::from(PURGE_LIMIT) => continue,
-            Ok(_) | Err(store::Error::Busy) => {}
-            Err(_stopped) => return,
+            Ok(deleted) => {
+                trouble.is_over();
+                if deleted == u64::from(PURGE_LIMIT) {
+                    continue;
+                }
+            }
+            Err(store::Error::Busy) => {}
+            Err(error) => {
+                if !trouble.wait(&outbox, &error, &mut shutdown).await {
+                    return;
+                }
+                continue;
+            }
         }
         tokio::select! {
             () = raised(&mut shutdown) => return,
@@ -152,17 +165,30 @@ async fn purge(outbox: Outbox, mut shutdown: watch::Receiver<bool>) {
 
 /// Ends the replays that an earlier process had begun.
 async fn go_on(outbox: Outbox, mut shutdown: watch::Receiver<bool>) {
-    let working = async {
-        for id in outbox.unfinished_replays().await? {
-            tracing::info!(replay.id = %id, "going on with a replay that was cut off");
-            outbox.run_replay(id, |_| {}).await?;
-        }
-        Ok::<_, super::Error>(())
-    };
-    tokio::select! {
-        () = raised(&mut shutdown) => {}
-        result = working => if let Err(error) = result {
-            tracing::error!(error = &error as &dyn std::error::Error, "a replay cannot go on");
+    let mut trouble = Trouble::of("replays");
+    loop {
+        let working = async {
+            for id in outbox.unfinished_replays().await? {
+                tracing::info!(replay.id = %id, "going on with a replay that was cut off");
+                outbox.run_replay(id, |_| {}).await?;
+            }
+            Ok::<_, super::Error>(())
+        };
+        let result = tokio::select! {
+            () = raised(&mut shutdown) => return,
+            result = working => result,
+        };
+        match result {
+            Ok(()) => return trouble.is_over(),
+            Err(super::Error::Store(error)) => {
+                if !trouble.wait(&outbox, &error, &mut shutdown).await {
+                    return;
+                }
+            }
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "a replay cannot go on");
+                return;
+            }
         }
     }
 }

@@ -21,6 +21,18 @@ pub(super) struct Readers {
     permits: Arc<Semaphore>,
 }
 
+/// A connection under a read.
+struct Lent<'f> {
+    connection: Option<Connection>,
+    free: &'f Mutex<Vec<Connection>>,
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).extend(self.connection.take());
+    }
+}
+
 impl Readers {
     pub(super) fn open(path: &Path) -> rusqlite::Result<Self> {
         let free = (0..READERS)
@@ -49,8 +61,11 @@ impl Readers {
         tokio::task::spawn_blocking(move || {
             let connection =
                 free.lock().unwrap_or_else(PoisonError::into_inner).pop().ok_or(Error::Unavailable)?;
-            let result = read(&connection).map_err(Error::Read);
-            free.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            // Given back also by a read that panics, before its permit is: otherwise there are fewer for ever.
+            let lent = Lent { connection: Some(connection), free: &free };
+            let result =
+                lent.connection.as_ref().map_or(Err(Error::Unavailable), |it| read(it).map_err(Error::Read));
+            drop(lent);
             drop(permit);
             result
         })
@@ -65,5 +80,25 @@ impl Readers {
             self.permits.close();
         }
         self.free.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn reads_that_panic_take_no_connection_with_them() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("store.sqlite3");
+        Connection::open(&path).and_then(|it| schema::prepare_writer(&it)).expect("a file");
+        let readers = Readers::open(&path).expect("readers");
+        for _ in 0..=READERS {
+            let failed = readers.read::<(), _>(|_| panic!("a test wants this panic")).await;
+            assert!(matches!(failed, Err(Error::Unavailable)));
+        }
+        let answer = readers.read(|it| it.query_row("SELECT 1", [], |row| row.get::<_, i64>(0))).await;
+        assert!(matches!(answer, Ok(1)), "{answer:?}");
+        readers.close().await;
     }
 }

@@ -211,6 +211,14 @@ impl Home {
         Self::at(folder, Arc::clone(&self.clock))
     }
 
+    /// The same folder under a new process, the file of the old one folded together and changed in between.
+    pub async fn reopened(self, change: impl FnOnce(&std::path::Path)) -> Self {
+        self.store.close().await.expect("a clean close");
+        let Self { folder, clock, .. } = self;
+        change(&folder.path().join("store.sqlite3"));
+        Self::at(folder, clock)
+    }
+
     pub fn destination(&self, id: &str, behaviour: Behaviour) -> Arc<Puppet> {
         self.destination_of(None, id, behaviour)
     }
