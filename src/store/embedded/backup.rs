@@ -8,7 +8,7 @@ use std::time::Duration;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
-use super::{create_private_directory, open_private_file, schema};
+use super::{create_private_directory, medium, open_private_file, schema};
 use crate::store::OpenError;
 
 /// Pages copied at one time.
@@ -79,6 +79,7 @@ pub(in crate::store) fn restore(
     fill: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> Result<(), RestoreError> {
     create_private_directory(directory)?;
+    medium::check(directory)?;
     let lock_path = directory.join("store.lock");
     let is_foreign = |entry: io::Result<std::fs::DirEntry>| match entry {
         Ok(entry) => !keep.iter().any(|kept| same_file(kept, &entry.path())),

@@ -7,6 +7,7 @@ mod backup;
 mod chain;
 mod erase;
 mod journal;
+mod medium;
 mod private;
 mod range;
 mod reader;
@@ -95,6 +96,17 @@ pub enum OpenError {
         /// Its version.
         found: &'static str,
     },
+    /// The folder is on another machine.
+    #[error(
+        "{} is on {kind}, which may lose or tear what was synced: use a disk of this machine, or a block volume. Nodes share by Redis, each with a folder of its own",
+        directory.display()
+    )]
+    OtherMachine {
+        /// Which folder.
+        directory: PathBuf,
+        /// What it is on.
+        kind: &'static str,
+    },
     /// The file did not pass SQLite's own check.
     #[error("the store is damaged: restore it from a backup")]
     Damaged,
@@ -128,6 +140,7 @@ impl Embedded {
         }
         let directory = &options.directory;
         create_private_directory(directory)?;
+        medium::check(directory)?;
         let lock = open_private_file(&directory.join("store.lock"))?;
         lock.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => OpenError::InUse { directory: directory.clone() },
