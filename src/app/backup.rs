@@ -91,7 +91,8 @@ fn remove(path: &Path) -> io::Result<()> {
 
 fn seal(sealer: &Sealer, copy: &Path, folder: &Path) -> Result<PathBuf, Error> {
     let at = jiff::Timestamp::now().strftime(NAME).to_string();
-    let (half, whole) = (folder.join(format!("{at}{SUFFIX}{HALF}")), folder.join(format!("{at}{SUFFIX}")));
+    let not_yet = if fault::is_on("backup.named_early") { "" } else { HALF };
+    let (half, whole) = (folder.join(format!("{at}{SUFFIX}{not_yet}")), folder.join(format!("{at}{SUFFIX}")));
     let sound = |copy: &Path| match Store::faults_of_copy(copy)?.first() {
         None => Ok(()),
         Some(fault) => Err(refused(format!("the store is damaged: {fault}"))),

@@ -219,35 +219,57 @@ fn a_wall_clock_that_jumps_or_runs_makes_no_attempt_early_late_or_double() {
     });
 }
 
+/// Starts a process while the clock is ahead, and the ones after it when it is right; whether its delivery comes within the
+/// longest wait.
+async fn start_ahead(scene: &mut Scene, ahead_ms: i64, points: &str) -> bool {
+    // Refused while the clock was ahead; the next process has the right time.
+    scene.wall.set(ahead_ms);
+    let process = scene.start(points, 0).await;
+    scene.until_refused().await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    process.kill();
+    scene.wall.set(0);
+    let process = scene.start(points, 0).await;
+    let depths = tokio::time::timeout(Duration::from_millis(300), scene.heard.recv()).await;
+    assert!(depths.is_err(), "{ahead_ms}: it was not due yet");
+    process.stop();
+    // The longest wait of any schedule, by the outbox's clock.
+    let process = scene.start(points, 12 * HOUR_MS * 12 / 10 + 60_000).await;
+    let taken = tokio::time::timeout(Duration::from_secs(5), scene.heard.recv()).await;
+    process.stop();
+    taken.is_ok_and(|heard| heard.is_some_and(|heard| heard.taken))
+}
+
 #[test]
 fn a_process_that_starts_with_a_wrong_clock_delivers_all_the_same_within_the_longest_wait() {
     let mut dice = run::dice();
     run::runtime().block_on(async {
         let mut scene = Scene::new(&mut dice).await;
         for ahead_ms in [HOUR_MS, 24 * HOUR_MS] {
-            // Refused while the clock was ahead; the next process has the right time.
-            scene.wall.set(ahead_ms);
-            let process = scene.start("", 0).await;
-            scene.until_refused().await;
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            process.kill();
-            scene.wall.set(0);
-            let process = scene.start("", 0).await;
-            let depths = tokio::time::timeout(Duration::from_millis(300), scene.heard.recv()).await;
-            assert!(depths.is_err(), "{ahead_ms}: it was not due yet");
-            process.stop();
-            // The longest wait of any schedule, by the outbox's clock.
-            let process = scene.start("", 12 * HOUR_MS * 12 / 10 + 60_000).await;
-            let taken = tokio::time::timeout(Duration::from_secs(5), scene.heard.recv()).await;
-            assert!(
-                taken.is_ok_and(|heard| heard.is_some_and(|heard| heard.taken)),
-                "{ahead_ms}: not delivered"
-            );
-            process.stop();
+            assert!(start_ahead(&mut scene, ahead_ms, "").await, "{ahead_ms}: not delivered");
         }
         let told = scene.ledger.acknowledged().len();
         assert_eq!(scene.ledger.complaints(), Vec::<String>::new());
         run::tell("a start with the clock ahead", 2, told, told - scene.ledger.count(&scene.sink.id), "0");
+    });
+}
+
+/// The control: a program that believes any time that it finds.
+#[test]
+fn a_program_that_believes_due_times_far_ahead_is_caught_delivering_late() {
+    let mut dice = run::dice();
+    run::runtime().block_on(async {
+        let mut scene = Scene::new(&mut dice).await;
+        let in_time = start_ahead(&mut scene, 24 * HOUR_MS, "worker.believes_due_times:on").await;
+        let told = scene.ledger.acknowledged().len();
+        run::tell(
+            "a start with the clock ahead, believed, late: control",
+            1,
+            told,
+            usize::from(!in_time),
+            "0",
+        );
+        assert!(!in_time, "the harness would not notice");
     });
 }
 

@@ -17,8 +17,8 @@ use tokio::sync::watch;
 
 /// What a process has sent may be looked at so long after its death. It is seen then that nobody waits for an answer.
 const LATE: Duration = Duration::from_secs(1);
-/// How long an answer may take to be noted: a commit on a busy disk. The longest that was seen on two cores is 130 ms.
-const NOTED_WITHIN: Duration = Duration::from_millis(250);
+/// How long an answer may take to be noted: a commit on a busy disk. The longest that was seen on two cores is 240 ms.
+const NOTED_WITHIN: Duration = Duration::from_millis(500);
 /// The same where Redis notes it first, and the journals of three nodes are on one disk.
 const NOTED_BY_NODES_WITHIN: Duration = Duration::from_secs(1);
 /// Attempts that a process makes at one time of one destination.

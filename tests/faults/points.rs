@@ -1,6 +1,7 @@
 //! The program dies at named points, one for each line of the failure matrix (reliability notes, 2.8), and each line has to
 //! hold: what the person saw, what is stored before anybody repeats anything, and how often the destination got it.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,8 @@ use super::sink::{Manner, Sink};
 /// Kills at each point.
 const ROUNDS: (u32, u32) = (3, 25);
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How soon a process goes on with what another one had begun.
+const GOES_ON_WITHIN: Duration = Duration::from_secs(2);
 /// How long a destination is watched that must not get any more.
 const SILENCE: Duration = Duration::from_millis(300);
 
@@ -61,6 +64,18 @@ impl Scene {
         }
         // Its outcome is written down, too.
         tokio::time::sleep(Duration::from_millis(40)).await;
+    }
+
+    /// Waits until no erasure is begun that has not come to its end; whether that was in time.
+    async fn until_erased(&self, patience: Duration) -> bool {
+        let give_up = Instant::now() + patience;
+        while self.gate.erasures() > 0 {
+            if Instant::now() > give_up {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        true
     }
 
     /// The next process serves, whoever was cut off repeats, and the line of the table is checked as a whole.
@@ -291,6 +306,13 @@ fn a_replay_that_was_cut_off_and_is_cancelled_is_not_gone_on_with() {
     });
 }
 
+/// How many backups have the name of a whole one.
+fn whole_backups(folder: &Path) -> usize {
+    let entries =
+        std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").file_name());
+    entries.filter(|name| name.to_string_lossy().ends_with(".formgate-backup")).count()
+}
+
 #[test]
 fn a_process_that_dies_in_an_erasure_or_a_backup_ends_the_one_and_leaves_nothing_of_the_other() {
     let (rounds, mut dice) = (run::numbers(ROUNDS.0, ROUNDS.1), run::dice());
@@ -321,11 +343,8 @@ fn a_process_that_dies_in_an_erasure_or_a_backup_ends_the_one_and_leaves_nothing
                 assert!(!asked.status.success(), "{name}: {asked:?}");
                 assert!(process.until_ended(PATIENCE).await.is_some(), "{name}: it did not die");
                 if !erases {
-                    let whole = std::fs::read_dir(&backups).expect("a folder").filter(|entry| {
-                        let name = entry.as_ref().expect("an entry").file_name();
-                        name.to_string_lossy().ends_with(".formgate-backup")
-                    });
-                    assert_eq!(whole.count(), 0, "{name}: a backup has its name before it counts");
+                    let named = whole_backups(&backups);
+                    assert_eq!(named, 0, "{name}: a backup has its name before it counts");
                 }
                 let mut process = scene.start("").await;
                 let give_up = Instant::now() + PATIENCE;
@@ -335,6 +354,8 @@ fn a_process_that_dies_in_an_erasure_or_a_backup_ends_the_one_and_leaves_nothing
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
                 if erases {
+                    // What is left of it may be in the file and in the log, where nobody sees it.
+                    assert!(scene.until_erased(PATIENCE).await, "{name}: the erasure was not ended");
                     let theirs = scene.gate.run(&["submissions", "export", "--token", "walk-0-1"]);
                     assert_eq!(theirs, "", "{name}");
                 } else {
@@ -350,6 +371,51 @@ fn a_process_that_dies_in_an_erasure_or_a_backup_ends_the_one_and_leaves_nothing
             run::tell(&format!("killed at {name}"), rounds, acknowledged, lost, "0");
             assert_eq!(lost, 0, "{name}");
         }
+    });
+}
+
+/// The controls: programs that leave undone what another process had begun, or name a backup before it counts.
+#[test]
+fn a_program_that_ends_nothing_that_was_begun_is_caught_with_halves_of_it() {
+    let mut dice = run::dice();
+    run::runtime().block_on(async {
+        let scene = Scene::new(&mut dice, "").await;
+        let mut process = scene.start("erasure.stepped:kill:1").await;
+        scene.walk(0, 3).await;
+        let mut asked = scene.gate.command("submissions");
+        asked.args(["erase", "--token", "walk-0-1"]).output().expect("it runs");
+        assert!(process.until_ended(PATIENCE).await.is_some(), "it did not die");
+        let process = scene.start("erasure.left_undone:on").await;
+        let left = usize::from(!scene.until_erased(GOES_ON_WITHIN).await);
+        process.stop();
+        run::tell("killed at C12, and not gone on with: control", 1, 3, left, "0");
+        assert_eq!(left, 1, "the harness would not notice");
+
+        let scene = Scene::new(&mut dice, "max_attempts = 1").await;
+        scene.sink.behave(Manner::Broken);
+        let mut process = scene.start("replay.stepping:kill:1").await;
+        scene.people.walk_until(3);
+        scene.ledger.until_told(3).await;
+        tokio::time::sleep(SILENCE).await;
+        scene.sink.behave(Manner::Well);
+        scene.gate.command("submissions").args(["replay", "--all-dead"]).output().expect("it runs");
+        assert!(process.until_ended(PATIENCE).await.is_some(), "it did not die");
+        let process = scene.start("replay.left_undone:on").await;
+        tokio::time::sleep(GOES_ON_WITHIN).await;
+        process.stop();
+        let missing = scene.ledger.missing(&scene.sink.id, &scene.gate.stored()).len();
+        run::tell("killed at C11, and not gone on with: control", 1, 3, missing, "0");
+        assert_eq!(missing, 3, "the harness would not notice");
+
+        let scene = Scene::new(&mut dice, "").await;
+        let mut process = scene.start("backup.named_early:on,backup.sealed:kill:1").await;
+        scene.walk(0, 1).await;
+        let backups = scene.gate.kept().join("backups");
+        scene.gate.command("store").arg("backup").arg(&backups).output().expect("it runs");
+        assert!(process.until_ended(PATIENCE).await.is_some(), "it did not die");
+        let named = whole_backups(&backups);
+        run::tell("killed at C10, named before it counts: control", 1, 1, named, "0");
+        assert_eq!(named, 1, "the harness would not notice");
     });
 }
 

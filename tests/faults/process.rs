@@ -232,6 +232,16 @@ deliver_to = {ids:?}
         u64::try_from(leased.unwrap_or(-1_i64)).expect("the deliveries are read")
     }
 
+    /// How many erasures are begun and not ended, also while the program runs.
+    pub fn erasures(&self) -> u64 {
+        let file = rusqlite::Connection::open(self.kept().join("data/store.sqlite3")).expect("the file");
+        // Table 12 is that of jobs.
+        let begun =
+            "SELECT count(*) FROM record WHERE tbl = 12 AND substr(key, 1, 5) = CAST('erase' AS BLOB)";
+        let begun = file.query_row(begun, [], |row| row.get(0));
+        u64::try_from(begun.unwrap_or(-1_i64)).expect("the jobs are read")
+    }
+
     /// Changes a text of the configuration, for the next process.
     pub fn reconfigure(&self, old: &str, new: &str) {
         let path = self.folder.path().join("formgate.toml");

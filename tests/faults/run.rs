@@ -13,6 +13,11 @@ pub fn numbers(usual: u32, full: u32) -> u32 {
     asked.unwrap_or(if variable::<String>("FORMGATE_FAULT_FULL").is_some() { full } else { usual })
 }
 
+/// How much a fault has to meet: as above, and nothing if it is done another number of times.
+pub fn target(usual: u32, full: u32) -> u32 {
+    if variable::<u32>("FORMGATE_FAULT_ROUNDS").is_some() { 0 } else { numbers(usual, full) }
+}
+
 pub fn variable<T: FromStr>(name: &str) -> Option<T> {
     #[expect(clippy::disallowed_methods, reason = "how a person asks a test for more rounds")]
     let text = std::env::var(name).ok()?;

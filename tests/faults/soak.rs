@@ -15,6 +15,10 @@ use super::sink::{Manner, Sink};
 
 /// Kills in the test command, and before a release. Each takes a restart and some load: about half a second.
 const ROUNDS: (u32, u32) = (40, 200);
+/// Submissions by the last kill, at least; a process lives on for them.
+const SUBMISSIONS: (u32, u32) = (400, 10_000);
+/// How much longer one lives that is behind.
+const LONGER: Duration = Duration::from_secs(20);
 /// Phones at the same time.
 const PEOPLE: u64 = 12;
 /// A process runs at most so long before it is killed.
@@ -39,7 +43,13 @@ struct Findings {
 }
 
 /// Kills the process `rounds` times under load, lets it come to rest, and compares.
-async fn soak(rounds: u32, manner: Manner, broken: &[(&str, &str)], patience: Duration) -> Findings {
+async fn soak(
+    rounds: u32,
+    submissions: u32,
+    manner: Manner,
+    broken: &[(&str, &str)],
+    patience: Duration,
+) -> Findings {
     let mut dice = run::dice();
     let ledger = Arc::new(Ledger::default());
     let mut sinks = Vec::new();
@@ -56,7 +66,7 @@ async fn soak(rounds: u32, manner: Manner, broken: &[(&str, &str)], patience: Du
         gate.spawn_with(&[("FORMGATE_FAULTS__TIME", &time)])
     };
 
-    for _ in 0..rounds {
+    for round in 1..=rounds {
         let mut process = spawn(Duration::ZERO);
         if dice.random_ratio(1, 8) {
             // In the middle of its start: recovery has to stand being interrupted, too.
@@ -68,6 +78,9 @@ async fn soak(rounds: u32, manner: Manner, broken: &[(&str, &str)], patience: Du
             // Half of them right after a person was told so, which is when the word is freshest.
             let enough = if dice.random() { dice.random_range(1..MAX_ACKNOWLEDGED) } else { u64::MAX };
             let _ = tokio::time::timeout(deadline, ledger.until_acknowledged(enough)).await;
+            // A few rounds ahead, for those that are killed while they start.
+            let by_now = u64::from(submissions) * u64::from(rounds.min(round + 8)) / u64::from(rounds);
+            let _ = tokio::time::timeout(LONGER, ledger.until_told(by_now)).await;
         }
         people.hold();
         process.kill();
@@ -106,9 +119,16 @@ async fn soak(rounds: u32, manner: Manner, broken: &[(&str, &str)], patience: Du
     }
 }
 
-fn run(fault: &str, rounds: u32, manner: Manner, broken: &[(&str, &str)], patience: Duration) -> Findings {
+fn run(
+    fault: &str,
+    rounds: u32,
+    submissions: u32,
+    manner: Manner,
+    broken: &[(&str, &str)],
+    patience: Duration,
+) -> Findings {
     let began = Instant::now();
-    let found = run::runtime().block_on(soak(rounds, manner, broken, patience));
+    let found = run::runtime().block_on(soak(rounds, submissions, manner, broken, patience));
     let (broken, resent) = found.ledger.broken_and_resent();
     println!("{broken} exchanges were cut off, {resent} taps repeated, {} s", began.elapsed().as_secs());
     let repeats = found.ledger.repeats();
@@ -122,15 +142,15 @@ fn run(fault: &str, rounds: u32, manner: Manner, broken: &[(&str, &str)], patien
 
 #[test]
 fn a_process_killed_at_any_moment_loses_nothing_that_it_acknowledged() {
-    let rounds = run::numbers(ROUNDS.0, ROUNDS.1);
-    let found = run("`kill -9`", rounds, Manner::Mixed, &[], PATIENCE);
+    let (rounds, submissions) = (run::numbers(ROUNDS.0, ROUNDS.1), run::target(SUBMISSIONS.0, SUBMISSIONS.1));
+    let found = run("`kill -9`", rounds, submissions, Manner::Mixed, &[], PATIENCE);
     assert_eq!(found.lost, Vec::<String>::new(), "acknowledged, and not stored");
     assert_eq!(found.undelivered, vec![], "stored, and not delivered");
     assert_eq!(found.dead, 0, "deliveries that were given up");
     assert_eq!(found.ledger.complaints(), Vec::<String>::new());
     found.ledger.assert_repeats_explained();
     // Otherwise the kills met an idle process and nothing was proved.
-    assert!(found.acknowledged.len() >= rounds as usize, "only {} walks", found.acknowledged.len());
+    assert!(found.acknowledged.len() >= submissions as usize, "only {} walks", found.acknowledged.len());
     let (broken, resent) = found.ledger.broken_and_resent();
     assert!(broken > 0 && resent > 0, "no kill met an exchange");
 }
@@ -140,7 +160,7 @@ fn a_process_killed_at_any_moment_loses_nothing_that_it_acknowledged() {
 fn a_process_that_acknowledges_before_the_commit_is_caught_losing_submissions() {
     // It also gives up deliveries, whose submission is not there yet when the worker looks: no use in waiting for them.
     let (broken, patience) = ([("FORMGATE_FAULTS__ACK_EARLY", "true")], Duration::from_secs(1));
-    let found = run("`kill -9`, answered early: control", 10, Manner::Well, &broken, patience);
+    let found = run("`kill -9`, answered early: control", 10, 0, Manner::Well, &broken, patience);
     assert!(!found.lost.is_empty(), "the harness would not notice a loss");
 }
 
@@ -148,7 +168,7 @@ fn a_process_that_acknowledges_before_the_commit_is_caught_losing_submissions() 
 #[test]
 fn a_process_without_fencing_is_caught_delivering_again_for_no_reason() {
     let broken = [("FORMGATE_FAULTS__POINTS", "worker.no_fencing:on")];
-    let found = run::runtime().block_on(soak(3, Manner::Well, &broken, PATIENCE));
+    let found = run::runtime().block_on(soak(3, 0, Manner::Well, &broken, PATIENCE));
     let repeats = found.ledger.repeats();
     let caught = usize::try_from(repeats.unexplained).expect("a few");
     let fault = "`kill -9`, no fencing, sent for no reason: control";

@@ -19,6 +19,10 @@ const BACKLOG: u64 = 60;
 /// Minutes without Redis, per change and before a release; one is three seconds.
 const MINUTES: (u32, u32) = (4, 60);
 const MINUTE: Duration = Duration::from_secs(3);
+/// Submissions without Redis, at least: ten a second for an hour before a release.
+const SUBMISSIONS: (u32, u32) = (200, 36_000);
+/// How much longer it is away until there are so many.
+const LONGER: Duration = Duration::from_secs(20 * 60);
 /// What a journal may have after an hour at ten submissions a second.
 const MAX_JOURNAL_BYTES: u64 = 150_000_000;
 
@@ -115,56 +119,95 @@ fn bytes(folder: &Path) -> u64 {
     files.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
 }
 
+/// What a long time without Redis showed.
+struct Outage {
+    ended: Ended,
+    taken: usize,
+    /// How soon Redis had everything; `None` if it never had.
+    caught_up: Option<Duration>,
+    /// What each journal had at the end of it.
+    journals_bytes: Vec<u64>,
+    /// p99 of an exchange, with Redis and without.
+    exchanges: [Duration; 2],
+}
+
+/// Takes Redis away for so many minutes, and for as long as it takes until so many were acknowledged without it.
+async fn outage(
+    minutes: u32,
+    submissions: u32,
+    points: &str,
+    patience: Duration,
+    dice: &mut SmallRng,
+) -> Outage {
+    let mut redis = Server::start();
+    let scene = Scene::start(&redis, Plan { points, ..Plan::default() }, dice).await;
+    scene.people.resume();
+    scene.ledger.until_acknowledged(30).await;
+    scene.ledger.exchanges();
+    tokio::time::sleep(MINUTE * minutes.min(2)).await;
+    let usual = p99(scene.ledger.exchanges());
+
+    redis.kill();
+    let down = Instant::now();
+    let before = scene.ledger.acknowledged().len();
+    let journals = || scene.gates.iter().map(|gate| bytes(&gate.kept().join("data"))).collect::<Vec<u64>>();
+    let small: u64 = journals().iter().sum();
+    // The first seconds of an outage, in which nodes still wait for Redis.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    scene.ledger.exchanges();
+    tokio::time::sleep((MINUTE * minutes).saturating_sub(down.elapsed())).await;
+    let all = scene.ledger.until_told(before as u64 + u64::from(submissions));
+    let _ = tokio::time::timeout(LONGER, all).await;
+    let alone = p99(scene.ledger.exchanges());
+    scene.people.hold();
+    let told = scene.ledger.acknowledged();
+    let journals_bytes = journals();
+
+    redis.restart();
+    let answers = Instant::now();
+    let has_all = || redis.run::<usize>(&["HLEN", "{formgate}:v:1"]) >= told.len();
+    while !has_all() && answers.elapsed() < patience {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let caught_up = has_all().then(|| answers.elapsed());
+    let ended = scene.finish(&redis, patience).await;
+    let taken = told.len() - before;
+    println!(
+        "{taken} were taken in {:?} without Redis; the journals grew by {} KB, {} bytes each; Redis had all after \
+         {caught_up:?}; p99 of an exchange {usual:?} with Redis, {alone:?} without: {:.2}",
+        down.elapsed(),
+        (journals_bytes.iter().sum::<u64>() - small) / 1024,
+        (journals_bytes.iter().sum::<u64>() - small) / u64::try_from(taken.max(1)).expect("a count"),
+        alone.as_secs_f64() / usual.as_secs_f64()
+    );
+    Outage { ended, taken, caught_up, journals_bytes, exchanges: [usual, alone] }
+}
+
 #[test]
 fn with_redis_down_for_long_everything_is_taken_and_delivered_and_redis_has_it_all_afterwards() {
     let (minutes, mut dice) = (run::numbers(MINUTES.0, MINUTES.1), run::dice());
-    run::runtime().block_on(async {
-        let mut redis = Server::start();
-        let plan = Plan { points: "cluster.quick:on", ..Plan::default() };
-        let scene = Scene::start(&redis, plan, &mut dice).await;
-        scene.people.resume();
-        scene.ledger.until_acknowledged(30).await;
-        scene.ledger.exchanges();
-        tokio::time::sleep(Duration::from_secs(6)).await;
-        let usual = p99(scene.ledger.exchanges());
-
-        redis.kill();
-        let down = Instant::now();
-        let before = scene.ledger.acknowledged();
-        let small: Vec<u64> = scene.gates.iter().map(|gate| bytes(&gate.kept().join("data"))).collect();
-        // The first seconds of an outage, in which nodes still wait for Redis.
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        scene.ledger.exchanges();
-        tokio::time::sleep((MINUTE * minutes).saturating_sub(down.elapsed())).await;
-        let alone = p99(scene.ledger.exchanges());
-        scene.people.hold();
-        let told = scene.ledger.acknowledged();
-        let large: Vec<u64> = scene.gates.iter().map(|gate| bytes(&gate.kept().join("data"))).collect();
-
-        redis.restart();
-        let answers = Instant::now();
-        let has_all = |redis: &Server| redis.run::<usize>(&["HLEN", "{formgate}:v:1"]) >= told.len();
-        while !has_all(&redis) && answers.elapsed() < PATIENCE {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        let caught_up = answers.elapsed();
-        let ended = scene.finish(&redis, PATIENCE).await;
-        let grown: u64 = large.iter().zip(&small).map(|(large, small)| large - small).sum();
-        let taken = told.len() - before.len();
-        println!(
-            "{taken} were taken without Redis; the journals grew by {} KB, {} bytes each; Redis had all after {caught_up:?}; \
-             p99 of an exchange {usual:?} with Redis, {alone:?} without: {:.2}",
-            grown / 1024,
-            grown / u64::try_from(taken.max(1)).expect("a count"),
-            alone.as_secs_f64() / usual.as_secs_f64()
-        );
-        ended.tell("Redis is down for long", 1);
-        ended.assert_kept();
+    let submissions = run::target(SUBMISSIONS.0, SUBMISSIONS.1);
+    let points = "cluster.quick:on";
+    let outage = run::runtime().block_on(outage(minutes, submissions, points, PATIENCE, &mut dice));
+    let Outage { ended, taken, caught_up, journals_bytes, exchanges: [usual, alone] } = outage;
+    ended.tell("Redis is down for long", 1);
+    ended.assert_kept();
     ended.ledger.assert_repeats_explained();
-        assert!(taken > 0, "nothing was taken without Redis");
-        assert!(caught_up < PATIENCE, "Redis was not told everything");
-        assert!(large.iter().all(|bytes| *bytes < MAX_JOURNAL_BYTES), "{large:?}");
-        // Twice as slow, and what a busy machine adds to so few.
-        assert!(alone <= usual * 2 + Duration::from_millis(100), "{usual:?} became {alone:?}");
-    });
+    assert!(taken >= submissions as usize && taken > 0, "only {taken} were taken without Redis");
+    assert!(caught_up.is_some(), "Redis was not told everything");
+    assert!(journals_bytes.iter().all(|bytes| *bytes < MAX_JOURNAL_BYTES), "{journals_bytes:?}");
+    // Twice as slow, and what a busy machine adds to so few.
+    assert!(alone <= usual * 2 + Duration::from_millis(100), "{usual:?} became {alone:?}");
+}
+
+/// The control: nodes that keep for themselves what they took without Redis.
+#[test]
+fn nodes_that_tell_redis_nothing_after_it_was_down_are_caught_when_it_has_not_everything() {
+    let mut dice = run::dice();
+    let points = "cluster.quick:on,cluster.tells_nothing:on";
+    let outage = run::runtime().block_on(outage(1, 20, points, Duration::from_secs(4), &mut dice));
+    let told = outage.ended.acknowledged.len();
+    let absent = outage.ended.acknowledged.difference(&outage.ended.stored).count();
+    run::tell("Redis is down for long and not told afterwards: control", 1, told, absent, "0");
+    assert!(outage.caught_up.is_none() && absent >= 20, "the harness would not notice");
 }
