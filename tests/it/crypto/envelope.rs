@@ -119,6 +119,7 @@ fn an_encrypted_key_with_its_top_bit_set_is_not_the_one_without() {
 #[test]
 fn a_request_that_does_not_open_takes_as_long_whatever_is_wrong() {
     let bodies: Vec<_> = wrong_envelopes().into_iter().map(|(wrong, parts)| (wrong, parts.body())).collect();
+    // What can be seen at once; `benches/oracle` finds microseconds.
     // A machine that is busy with something else can be unfair once; a difference that is ours is there each time.
     let told = (0..4).map(|_| unequal(&bodies));
     let told: Vec<String> = told.map_while(|told| told).collect();
