@@ -147,8 +147,10 @@ async fn outage(
     tokio::time::sleep(MINUTE * minutes.min(2)).await;
     let usual = p99(scene.ledger.exchanges());
 
-    redis.kill();
     let down = Instant::now();
+    redis.kill();
+    // What a node has in hand that is not its own is taken over after the patience by whoever has it in the journal.
+    scene.ledger.leases_lost(down, NODES);
     let before = scene.ledger.acknowledged().len();
     let journals = || scene.gates.iter().map(|gate| bytes(&gate.kept().join("data"))).collect::<Vec<u64>>();
     let small: u64 = journals().iter().sum();
