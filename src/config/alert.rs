@@ -19,7 +19,7 @@ pub struct Alerts {
     pub queue_age: Duration,
     /// How many given-up deliveries of a destination are no alert.
     pub dead_letters: u64,
-    /// How long a destination may fail.
+    /// How long a destination may go on failing, once it is left alone because of that.
     pub breaker: Duration,
     /// The share of exchanges that may fail.
     pub error_percent: u64,
@@ -29,7 +29,7 @@ pub struct Alerts {
     pub token_percent: u64,
     /// What has to be free on the disk of the data folder.
     pub disk_free_bytes: u64,
-    /// How many records may be on one node only.
+    /// How many submissions may be on one node only for more than a minute.
     pub single_copy: u64,
 }
 
@@ -103,7 +103,7 @@ pub(super) fn alerts(section: &Section<'_>) -> Option<Alerts> {
     let latency = section.integer("latency_ms", 10..=10_000);
     let token_percent = section.integer("token_percent", 1..=100);
     let disk_free_mib = section.integer("disk_free_mib", 1..=1 << 30);
-    let single_copy = section.integer("single_copy", 1..=10_000_000);
+    let single_copy = section.integer("single_copy", 0..=10_000_000);
     section.finish();
     Some(Alerts {
         queue_age: Duration::from_secs(queue_age?),

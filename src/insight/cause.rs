@@ -174,8 +174,10 @@ impl Cause {
             Self::MetaStatus(_) | Self::MetaHealth(..) | Self::MetaVersion(_) | Self::UnknownSubmission => 0,
             // It is over when the queue is much younger than when it began.
             Self::QueueAge(_) => 0,
-            Self::Breaker(_) | Self::Store | Self::SharedStore | Self::SingleCopy => 60,
-            Self::Disk => 60,
+            // It is told at its first opening. A destination that answers now and then and fails again opens and closes it
+            // for as long as that goes on; this is longer than the breaks between.
+            Self::Breaker(_) => 300,
+            Self::Store | Self::SharedStore | Self::SingleCopy | Self::Disk => 60,
             Self::ExchangeErrors(_)
             | Self::ClientErrors(_)
             | Self::Tokens(_)

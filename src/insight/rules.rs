@@ -14,7 +14,7 @@ const FEW: u64 = 20;
 const SOME: u64 = 5;
 /// An erasure may take this long; the law wants it within days, and it takes minutes.
 const ERASURE: Duration = Duration::from_secs(24 * 3600);
-/// A shared store that is away for less than this is back before anybody can look.
+/// A shared store that is away for less than this is back before anybody can look, and has what was kept for it.
 const SHARED_STORE: Duration = Duration::from_secs(60);
 
 /// From when on something is a cause.
@@ -34,7 +34,7 @@ pub struct Thresholds {
     pub token_percent: u64,
     /// What has to be free on the disk.
     pub disk_free_bytes: u64,
-    /// How many records may be on this node only.
+    /// How many submissions may be on this node only for more than a moment.
     pub single_copy: u64,
 }
 
@@ -157,8 +157,10 @@ pub struct Backup {
 pub struct SharedStore {
     /// How long it has been out of reach.
     pub away: Option<Duration>,
-    /// Records that are on this node only.
+    /// Submissions that are on this node only.
     pub single: u64,
+    /// How long they have been more than may be.
+    pub single_for: Duration,
 }
 
 /// The last that Meta has said about one flow in one respect.
@@ -189,6 +191,13 @@ fn minutes(time: Duration) -> u64 {
     time.as_secs() / 60
 }
 
+fn length(time: Duration) -> String {
+    match minutes(time) {
+        0 => format!("{} seconds", time.as_secs()),
+        whole => format!("{whole} minutes"),
+    }
+}
+
 impl Thresholds {
     /// A destination: one cause at a time of those that explain each other. What waits for a destination that is held
     /// waits because of that.
@@ -217,8 +226,8 @@ impl Thresholds {
         let open = hold.open_since_ms.map(|since_ms| since(since_ms, now_ms));
         let fails = || {
             format!(
-                "{destination} has been failing for {} minutes; {} deliveries wait.",
-                minutes(open.unwrap_or_default()),
+                "{destination} has been failing for {}; {} deliveries wait.",
+                length(open.unwrap_or_default()),
                 depth.due
             )
         };
@@ -365,11 +374,13 @@ impl Thresholds {
                 minutes(away.unwrap_or_default())
             )
         };
-        let single = || format!("{} records are on this node only.", shared.single);
+        let single = || format!("{} submissions are on this node only.", shared.single);
         let few = shared.single <= self.single_copy / 2;
+        // A second copy that took too long for one answer is there a moment later.
+        let many = shared.single > self.single_copy && shared.single_for >= SHARED_STORE;
         [
             (Cause::SharedStore, level(away.is_some_and(|away| away >= SHARED_STORE), away.is_none(), text)),
-            (Cause::SingleCopy, level(shared.single > self.single_copy, few, single)),
+            (Cause::SingleCopy, level(many, few, single)),
         ]
         .into_iter()
         .map(|(cause, level)| Sign { cause, level })

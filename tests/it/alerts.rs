@@ -1,7 +1,9 @@
 //! Alerts reach a mail server, a webhook and a chat, over real sockets.
 
 mod lost;
+mod opened;
 mod post;
+pub mod sink;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

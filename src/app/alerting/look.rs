@@ -53,6 +53,8 @@ pub(super) struct Looking {
     data: PathBuf,
     backup_every: Duration,
     window: Window<Counted>,
+    /// Since when more is on this node only than may be.
+    single_since_ms: Option<i64>,
 }
 
 impl Looking {
@@ -79,6 +81,7 @@ impl Looking {
             data: config.server.data_dir.clone(),
             backup_every: config.backup.as_ref().map(|backup| backup.every).unwrap_or_default(),
             window: Window::new(WINDOW),
+            single_since_ms: None,
         }
     }
 
@@ -93,7 +96,12 @@ impl Looking {
         self.disk(&mut look);
         if let Some(standing) = self.sources.store.standing() {
             let away = (!standing.reachable).then_some(standing.out_for);
-            let shared = SharedStore { away, single: standing.single_copy };
+            let single = standing.single_copy;
+            let many = single > self.thresholds.single_copy;
+            self.single_since_ms = many.then(|| self.single_since_ms.unwrap_or(now_ms));
+            let single_for = self.single_since_ms.map_or(0, |at_ms| now_ms.saturating_sub(at_ms));
+            let single_for = Duration::from_millis(u64::try_from(single_for).unwrap_or(0));
+            let shared = SharedStore { away, single, single_for };
             look.signs.extend(self.thresholds.shared_store(shared));
         }
         let stored = tokio::time::timeout(PATIENCE, self.stored(now_ms)).await;

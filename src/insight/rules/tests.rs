@@ -57,6 +57,9 @@ fn what_waits_for_a_destination_that_is_held_is_no_cause_of_its_own() {
     let open = |minutes: i64| Hold { open_since_ms: Some((60 - minutes) * MINUTE_MS), paused: None };
     assert_eq!(bad(&held(open(0))), Vec::<String>::new(), "it may be back in a moment");
     assert_eq!(bad(&held(open(1))), ["breaker crm"]);
+    let at_once = Thresholds { breaker: Duration::ZERO, ..thresholds };
+    let opened = at_once.queue(60 * MINUTE_MS + 7_000, &Queue { hold: open(0), ..queue(Some(0), 0) });
+    assert_eq!(text(&opened[2]), "crm has been failing for 7 seconds; 1 deliveries wait.");
     let paused = |by_itself: bool| Hold {
         paused: Some(Paused { by_itself, reason: Some("it answered 410".to_owned()) }),
         open_since_ms: Some(0),
@@ -130,11 +133,23 @@ fn disks_backups_erasures_numbers_and_the_shared_store_have_their_bounds() {
     assert_eq!(number(true, false), Level::Bad("Number shop has no app secret that is in force.".to_owned()));
     let shared = |seconds: u64, single| {
         let away = (seconds > 0).then(|| Duration::from_secs(seconds));
-        bad(&thresholds.shared_store(SharedStore { away, single }))
+        bad(&thresholds.shared_store(SharedStore { away, single, single_for: Duration::from_secs(60) }))
     };
     assert_eq!(shared(0, 1_000), Vec::<String>::new());
     assert_eq!(shared(59, 1_000), Vec::<String>::new());
     assert_eq!(shared(60, 1_001), ["shared_store", "single_copy"]);
+}
+
+#[test]
+fn a_single_copy_is_told_from_the_first_on_if_it_stays_one_for_a_minute() {
+    let none = Thresholds { single_copy: 0, ..thresholds() };
+    let sign = |single: u64, seconds: u64| {
+        let shared = SharedStore { away: None, single, single_for: Duration::from_secs(seconds) };
+        none.shared_store(shared).remove(1).level
+    };
+    assert_eq!(sign(1, 59), Level::Between, "it has its second copy in a moment");
+    assert_eq!(sign(1, 60), Level::Bad("1 submissions are on this node only.".to_owned()));
+    assert_eq!(sign(0, 0), Level::Well);
 }
 
 proptest! {

@@ -1,51 +1,12 @@
 //! A connection that its tool does not accept any more is told once, whatever uses it, and once when it works again.
 
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
-
 use formgate::connector::connection::ConnectionId;
 use formgate::outbox::DestinationId;
-use formgate::server::{Limits, Listener, Request, Response, Server, StatusCode};
 use secrecy::SecretString;
 use serde_json::Value as Json;
-use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
 
+use super::sink::Sink;
 use crate::connect::fixture::{Site, start_with};
-
-const PATIENCE: Duration = Duration::from_secs(60);
-
-struct Sink(Arc<Mutex<Vec<Json>>>);
-
-impl Sink {
-    async fn open(stop: watch::Receiver<bool>) -> (Sink, SocketAddr) {
-        let taken: Arc<Mutex<Vec<Json>>> = Arc::default();
-        let take = Arc::clone(&taken);
-        let handler = move |request: Request| {
-            take.lock().expect("no panic").push(serde_json::from_slice(&request.body).expect("JSON"));
-            std::future::ready(Response::empty(StatusCode::NO_CONTENT))
-        };
-        let listener = Listener { addr: ([127, 0, 0, 1], 0).into(), tls: None };
-        let server = Server::bind(listener, Limits::default(), Arc::new(handler)).await.expect("a port");
-        let address = server.local_addr();
-        tokio::spawn(server.run(stop, Duration::ZERO));
-        (Sink(taken), address)
-    }
-
-    fn all(&self) -> Vec<Json> {
-        self.0.lock().expect("no panic").clone()
-    }
-
-    async fn until(&self, count: usize) -> Vec<Json> {
-        let end = Instant::now() + PATIENCE;
-        while self.all().len() < count {
-            assert!(Instant::now() < end, "{count} notices did not come: {:?}", self.all());
-            sleep(Duration::from_millis(50)).await;
-        }
-        self.all()
-    }
-}
 
 /// Connects Typeform by a token.
 async fn paste(site: &Site, name: &ConnectionId) {
@@ -57,12 +18,10 @@ async fn paste(site: &Site, name: &ConnectionId) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_connection_is_one_notice_also_if_it_only_reads_forms() {
-    let (stop, stopped) = watch::channel(false);
-    let (sink, at) = Sink::open(stopped).await;
+    let sink = Sink::open().await;
     let site = start_with(&format!(
-        "[[alert]]\nid = \"ops\"\nkind = \"webhook\"\nurl = \"http://{at}/\"\nallow_private_network = true\n\
-         secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n\
-         [[destination]]\nid = \"sheet\"\nkind = \"typeform\"\nconnection = \"used\"\nconsent = true\n"
+        "{}[[destination]]\nid = \"sheet\"\nkind = \"typeform\"\nconnection = \"used\"\nconsent = true\n",
+        sink.section()
     ))
     .await;
     let (reads, used): (ConnectionId, ConnectionId) =
@@ -102,5 +61,4 @@ async fn a_lost_connection_is_one_notice_also_if_it_only_reads_forms() {
         (&"alert.recovered".into(), &"reads".into())
     );
     site.end().await;
-    stop.send_replace(true);
 }
