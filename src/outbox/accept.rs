@@ -133,7 +133,7 @@ impl Outbox {
         envelope: &[u8; 32],
         now_ms: i64,
     ) -> Result<Accepted, AcceptError> {
-        self.store.adopt(kept.submission.to_bytes()).await.map_err(refusal)?;
+        self.adopt(kept.submission).await?;
         let again = Batch::at(now_ms).require(Table::Reply, *envelope, Expectation::Absent);
         let again = kept.puts(envelope, now_ms).into_iter().fold(again, Batch::put);
         match self.store.commit(again).await {

@@ -233,8 +233,8 @@ impl Outbox {
         if submission == KeptReply::NONE {
             return Ok(Some(Accepted { submission, reply, repeated: false, refused: true }));
         }
-        let adopting = tokio::time::timeout(self.accept_deadline, self.store.adopt(submission.to_bytes()));
-        adopting.await.map_err(|_elapsed| AcceptError::Unavailable)?.map_err(refusal)?;
+        let adopting = tokio::time::timeout(self.accept_deadline, self.adopt(submission));
+        adopting.await.map_err(|_elapsed| AcceptError::Unavailable)??;
         Ok(Some(Accepted { submission, reply, repeated: true, refused: false }))
     }
 

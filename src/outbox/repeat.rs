@@ -182,6 +182,17 @@ impl Outbox {
         Ok(earlier)
     }
 
+    /// Has a submission on this node's own disk, and what its person is remembered by.
+    pub(super) async fn adopt(&self, id: SubmissionId) -> Result<(), AcceptError> {
+        if !self.store.adopt(id.to_bytes()).await.map_err(refusal)? {
+            return Ok(());
+        }
+        // Of one that was erased, or that nobody can read, there is nothing to remember.
+        let Ok(Some(submission)) = self.read_stored(id).await else { return Ok(()) };
+        let markers = self.markers(&submission.flow_id, &remembered_people(&submission), submission.walk);
+        self.store.keep_copies(markers).await.map_err(refusal)
+    }
+
     /// Adds to the commit of a submission what makes it the newest of its person.
     pub(super) async fn after_earlier(
         &self,
@@ -250,10 +261,7 @@ impl Outbox {
             Ok(None) | Err(Error::Unreadable { .. }) => return Ok(Vec::new()),
             Err(error) => return Err(error),
         };
-        // Whether the token was ours is not known any more; a record that is not there is deleted all the same.
-        let answering = Answering { own_token: true, ..Answering::default() };
-        let people = people(answering, &submission.flow_token, submission.contact.as_ref());
-        Ok(self.markers(&submission.flow_id, &people, None))
+        Ok(self.markers(&submission.flow_id, &remembered_people(&submission), None))
     }
 
     /// Forgets at which flows a person has answered.
@@ -275,6 +283,12 @@ struct Refused(Denial);
 
 fn submission_of(record: &Record) -> Option<SubmissionId> {
     uuid::Uuid::from_slice(&record.value).ok().map(SubmissionId::new)
+}
+
+/// All by whom a person may be remembered: whether the token was ours is not known any more.
+fn remembered_people(submission: &Submission) -> Vec<Person> {
+    let answering = Answering { own_token: true, ..Answering::default() };
+    people(answering, &submission.flow_token, submission.contact.as_ref())
 }
 
 fn people(answering: Answering, flow_token: &str, contact: Option<&Contact>) -> Vec<Person> {

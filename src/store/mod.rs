@@ -123,8 +123,13 @@ pub trait Backend: Send + Sync {
         false
     }
     /// Has all of a submission on the disk of this process, which may then say again that it is kept: whoever stored it may
-    /// have died before its own disk had it.
-    fn adopt(&self, _submission: [u8; 16]) -> Pending<'_, ()> {
+    /// have died before its own disk had it. Whether it was not there: then [`Backend::keep_copies`] is to be given what belongs
+    /// to it and no trace names.
+    fn adopt(&self, _submission: [u8; 16]) -> Pending<'_, bool> {
+        Box::pin(std::future::ready(Ok(false)))
+    }
+    /// Has these records on the disk of this process, as far as there are any.
+    fn keep_copies(&self, _records: Vec<(Table, Vec<u8>)>) -> Pending<'_, ()> {
         Box::pin(std::future::ready(Ok(())))
     }
     /// Has these records where they survive the loss of this process's disk, if the store is to wait for that: to be asked

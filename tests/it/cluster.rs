@@ -3,6 +3,8 @@
 pub mod apps;
 mod confirms;
 pub mod fixture;
+mod full;
+mod others;
 
 use std::time::Duration;
 

@@ -38,6 +38,23 @@ fn inline() -> Vec<&'static str> {
 }
 
 #[test]
+fn the_user_of_redis_may_do_what_every_script_does() {
+    let line = README.lines().map(str::trim).find(|line| line.starts_with("user formgate on "));
+    let allowed: BTreeSet<&str> = line.expect("the ACL line").split(' ').collect();
+    let scripts = root().join("src/store/redis/scripts").read_dir().expect("the scripts");
+    let mut found = 0;
+    for script in scripts {
+        let code = std::fs::read_to_string(script.expect("a script").path()).expect("a script");
+        for command in code.split("call('").skip(1).filter_map(|rest| rest.split('\'').next()) {
+            found += 1;
+            let rule = format!("+{}", command.to_ascii_lowercase());
+            assert!(allowed.contains(rule.as_str()), "{rule} is not in the ACL line");
+        }
+    }
+    assert!(found > 50, "{found}");
+}
+
+#[test]
 fn its_form_and_its_configuration_are_read() {
     let connector = connector("form").expect("Formgate's own format");
     let [form] = blocks("json").try_into().expect("one form");

@@ -301,6 +301,22 @@ async fn a_damaged_delivery_is_made_dead_and_those_behind_it_have_their_turn_at_
 }
 
 #[tokio::test]
+async fn a_queue_that_has_what_ended_gives_it_to_nobody() {
+    let (server, redis) = opened().await;
+    redis.commit(&Batch::at(0).deliver(delivery(1, 0)).deliver(delivery(2, 0))).await.expect("a commit");
+    let first = redis.claim(&claim(1, 1)).await.expect("a claim").remove(0);
+    let delivered = settled(Verdict::Delivered { at_ms: 2 });
+    redis.settle(first.key, first.lease, &delivered).await.expect("the lease");
+    let client = redis::Client::open(server.url()).expect("an address");
+    let mut connection = client.get_connection().expect("a connection");
+    let queued = redis::cmd("ZADD").arg("{formgate}:q:0:crm").arg(0).arg(&first.key).exec(&mut connection);
+    queued.expect("damage");
+    let claimed = redis.claim(&claim(100, 9)).await.expect("a claim");
+    assert_eq!(keys(&claimed).len(), 1, "only the one that is due");
+    assert_ne!(claimed[0].key, first.key);
+}
+
+#[tokio::test]
 async fn an_erased_submission_leaves_nothing_but_an_empty_record() {
     let (server, redis) = opened().await;
     let submission = [1; 16];

@@ -38,8 +38,12 @@ impl Backend for Cluster {
         self.carried_out(|node| async move { node.claim(claim).await })
     }
 
-    fn adopt(&self, submission: [u8; 16]) -> Pending<'_, ()> {
+    fn adopt(&self, submission: [u8; 16]) -> Pending<'_, bool> {
         self.carried_out(move |node| async move { node.adopt(submission).await })
+    }
+
+    fn keep_copies(&self, records: Vec<(Table, Vec<u8>)>) -> Pending<'_, ()> {
+        self.carried_out(|node| async move { node.keep_copies(records).await })
     }
 
     fn confirm(&self, records: Vec<(Table, Vec<u8>)>) -> Pending<'_, ()> {
@@ -91,7 +95,7 @@ impl Backend for Cluster {
 
     fn untraced(&self, limit: u32) -> Pending<'_, Vec<Vec<u8>>> {
         Box::pin(async move {
-            match self.node.ask(self.node.pace.work, |redis| redis.untraced(limit)).await? {
+            match self.node.read(self.node.pace.work, |redis| redis.untraced(limit)).await? {
                 Some(keys) => Ok(keys),
                 None => self.node.journal.untraced(limit).await,
             }
@@ -119,10 +123,12 @@ impl Backend for Cluster {
             if !table.is_shared() {
                 return self.node.journal.scan(table, scan).await;
             }
-            match self.node.ask(self.node.pace.work, |redis| redis.scan(table, &scan)).await? {
+            // Whoever looks for a person must find all or be told that this cannot be done now.
+            if table == Table::Person {
+                return self.node.scan_all(table, scan).await;
+            }
+            match self.node.read(self.node.pace.work, |redis| redis.scan(table, &scan)).await? {
                 Some(records) => Ok(records),
-                // Whoever looks for a person must find all or be told that this cannot be done now.
-                None if table == Table::Person => Err(Error::Busy),
                 None => self.node.journal.scan(table, scan).await,
             }
         })
@@ -140,7 +146,7 @@ impl Backend for Cluster {
     ) -> Pending<'_, Vec<Delivery>> {
         Box::pin(async move {
             let asked =
-                self.node.ask(self.node.pace.work, |redis| redis.deliveries(&filter, cursor, limit)).await?;
+                self.node.read(self.node.pace.work, |redis| redis.deliveries(&filter, cursor, limit)).await?;
             match asked {
                 Some(deliveries) => Ok(deliveries),
                 None => self.node.journal.deliveries(filter, cursor, limit).await,
@@ -150,7 +156,7 @@ impl Backend for Cluster {
 
     fn next_due<'a>(&'a self, destination: &'a str) -> Pending<'a, [Option<i64>; 3]> {
         Box::pin(async move {
-            match self.node.ask(self.node.pace.work, |redis| redis.next_due(destination)).await? {
+            match self.node.read(self.node.pace.work, |redis| redis.next_due(destination)).await? {
                 Some(next) => Ok(next),
                 None => self.node.journal.next_due(destination).await,
             }
@@ -159,7 +165,7 @@ impl Backend for Cluster {
 
     fn depths(&self) -> Pending<'_, Vec<QueueDepth>> {
         Box::pin(async move {
-            match self.node.ask(self.node.pace.work, |redis| redis.depths()).await? {
+            match self.node.read(self.node.pace.work, |redis| redis.depths()).await? {
                 Some(depths) => Ok(depths),
                 None => self.node.journal.depths().await,
             }
@@ -239,7 +245,7 @@ impl Backend for Cluster {
     fn standing(&self) -> Option<Standing> {
         Some(Standing {
             reachable: !self.node.link.is_down(),
-            told: self.node.link.is_whole() && !self.node.link.is_behind(),
+            told: self.node.link.is_told(),
             single_copy: self.node.single_copy.load(Ordering::Acquire),
             out_for: self.node.link.out_for(),
         })

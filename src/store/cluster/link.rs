@@ -19,13 +19,15 @@ pub(super) struct Link {
     failing_since: Mutex<Option<Instant>>,
     logged: Mutex<Option<Instant>>,
     down: AtomicBool,
-    /// Whether the shared copy has everything that is here.
-    whole: AtomicBool,
+    /// Of which generation the shared copy has everything that is here.
+    whole: AtomicU64,
     /// How often something was written here alone, and up to which time of these the shared copy was told.
     written: AtomicU64,
     told: AtomicU64,
     /// How often the shared copy was another than before.
     generation: AtomicU64,
+    /// How often it was looked at.
+    looks: AtomicU64,
     last_version: AtomicI64,
     /// Whether the last that was to be confirmed was not, or nothing was yet.
     in_doubt: AtomicBool,
@@ -42,10 +44,11 @@ impl Link {
             failing_since: Mutex::default(),
             logged: Mutex::default(),
             down: AtomicBool::new(true),
-            whole: AtomicBool::new(false),
+            whole: AtomicU64::new(u64::MAX),
             written: AtomicU64::new(1),
             told: AtomicU64::new(0),
             generation: AtomicU64::new(0),
+            looks: AtomicU64::new(0),
             last_version: AtomicI64::new(1),
             in_doubt: AtomicBool::new(true),
             trouble: Notify::new(),
@@ -59,11 +62,18 @@ impl Link {
     }
 
     pub(super) fn is_whole(&self) -> bool {
-        self.whole.load(Ordering::Acquire)
+        self.whole.load(Ordering::Acquire) == self.generation()
     }
 
-    pub(super) fn set_whole(&self, whole: bool) {
-        self.whole.store(whole, Ordering::Release);
+    /// Says that the shared copy of this generation has everything; whether it is still the one that is there.
+    pub(super) fn set_whole(&self, generation: u64) -> bool {
+        self.whole.store(generation, Ordering::Release);
+        self.is_whole()
+    }
+
+    /// Whether the shared copy lacks nothing that is here.
+    pub(super) fn is_told(&self) -> bool {
+        self.is_whole() && !self.is_behind()
     }
 
     /// Whether something is here alone.
@@ -94,7 +104,8 @@ impl Link {
             .map_or(Duration::ZERO, |since| since.elapsed())
     }
 
-    /// Redis did what was asked.
+    /// Redis wrote what was asked, or was seen whole. That it can still be read says nothing: one that is full, or whose disk
+    /// is, refuses every write.
     pub(super) fn heard(&self) {
         if !self.is_down() {
             *self.failing_since.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -145,9 +156,18 @@ impl Link {
         self.down.swap(false, Ordering::AcqRel)
     }
 
+    /// It was looked at from beginning to end.
+    pub(super) fn looked(&self) {
+        self.heard();
+        self.looks.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(super) fn looks(&self) -> u64 {
+        self.looks.load(Ordering::Acquire)
+    }
+
     /// The shared copy is another one, or has lost something.
     pub(super) fn lost(&self) {
-        self.set_whole(false);
         self.generation.fetch_add(1, Ordering::AcqRel);
     }
 

@@ -37,6 +37,8 @@ pub(super) struct Looking {
     /// Erased rows have left bytes in the file.
     scrub: bool,
     told_unsafe: bool,
+    /// The size of the journal when Redis was last seen.
+    bytes: Option<u64>,
     /// Looks at which what came before the clock was set back is made due.
     set_back: u32,
 }
@@ -112,11 +114,15 @@ pub(super) async fn look(node: &Node, looking: &mut Looking, telling: &watch::Se
     if let Ok((single_copy, open)) = node.journal.journal_backlog().await {
         node.single_copy.store(single_copy, Ordering::Release);
         let bytes = std::fs::metadata(node.journal.path()).map_or(0, |file| file.len());
-        let full = looked.is_err() && (open >= node.pace.most_open || bytes >= node.pace.most_bytes);
+        // By how much it has grown since Redis was last seen: what has ended is kept in it for as long as a flow keeps it.
+        let before = if looked.is_ok() { bytes } else { looking.bytes.unwrap_or(bytes) };
+        looking.bytes = Some(before);
+        let grown = bytes.saturating_sub(before);
+        let full = looked.is_err() && (open >= node.pace.most_open || grown >= node.pace.most_bytes);
         if full && !node.full.load(Ordering::Acquire) {
             tracing::error!(
                 open,
-                bytes,
+                grown,
                 "Redis is out of reach and the journal is full; nothing more is taken"
             );
         }
@@ -160,6 +166,10 @@ async fn try_look(
     if looking.identity.as_ref() != Some(&identity) {
         another(node, redis, looking, &identity, telling).await?;
     }
+    // Under the name of the server's process, so that the others see who has noticed that it is another one. It is the proof,
+    // too, that the server can be written to.
+    let name = |id: &str| format!("{id}@{}", identity.run_id);
+    in_time(node, redis.heartbeat(&name(&node.id))).await?;
     if node.link.is_down() {
         // First what has ended and what was deleted: nothing that others would do again.
         super::tell::outcomes(node, redis).await.map_err(|reason| Missed(reason.to_string()))?;
@@ -169,21 +179,32 @@ async fn try_look(
         }
         node.link.offer.notify_one();
     }
-    // Under the name of the server's process, so that the others see who has noticed that it is another one.
-    let name = |id: &str| format!("{id}@{}", identity.run_id);
-    in_time(node, redis.heartbeat(&name(&node.id))).await?;
+    if node.link.is_told() {
+        in_time(node, redis.heartbeat(&name(&told(&node.id)))).await?;
+    }
     let seen = in_time(node, redis.nodes()).await?;
-    let back = seen.iter().filter_map(|it| it.strip_suffix(&name("")).map(str::to_owned)).collect();
     {
         let mut peers = node.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        peers.back = back;
+        (peers.back, peers.told) = Default::default();
+        for id in seen.iter().filter_map(|it| it.strip_suffix(&name(""))) {
+            match id.strip_suffix(&told("")) {
+                Some(id) => peers.told.insert(id.to_owned()),
+                None => peers.back.insert(id.to_owned()),
+            };
+        }
         if node.link.is_whole() {
             peers.known = peers.back.clone();
         }
     }
     pull(node, redis, looking).await?;
     node.try_to_confirm(redis).await;
+    node.link.looked();
     Ok(())
+}
+
+/// How a node is named that has told everything.
+fn told(id: &str) -> String {
+    format!("{id}+told")
 }
 
 /// The shared copy is another than at the last look: it was restarted, has failed over, or has lost everything.
@@ -198,12 +219,12 @@ async fn another(
     let offered = node.journal.journal_get(OFFERED).await?;
     let trusted = fault::is_on("cluster.trusts_any_redis");
     if offered.as_deref() == Some(text.as_bytes()) || trusted {
-        node.link.set_whole(true);
+        node.link.set_whole(node.link.generation());
     } else {
         let until_ms = node.time.now_ms().saturating_add(node.pace.refill_ms());
         in_time(node, redis.begin_refill(&node.id, until_ms)).await?;
         node.link.lost();
-        node.peers.lock().unwrap_or_else(PoisonError::into_inner).back.clear();
+        node.peers.lock().unwrap_or_else(PoisonError::into_inner).forget();
         telling.send_replace(Telling { owed: Some(text) });
         node.link.fall_behind();
     }

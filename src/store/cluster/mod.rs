@@ -13,6 +13,7 @@
 //! | `confirm` | has Redis sync what is acknowledged, where the configuration says so |
 //! | `look` | watches Redis, takes over what others changed, tells the time |
 //! | `tell` | offers what Redis lacks |
+//! | `whole` | what is done to all that any node has, or not at all |
 //! | `held` | the leases of this node |
 //!
 //! It deliberately asks nothing of Redis but what `store::redis` offers, and knows no command of it.
@@ -26,6 +27,7 @@ mod look;
 mod node;
 mod tell;
 mod time;
+mod whole;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -61,7 +63,7 @@ pub struct Pace {
     pub reconcile_every: Duration,
     /// So many open deliveries, while Redis is out of reach, are the most that a node takes.
     pub most_open: u64,
-    /// The same for the size of its file.
+    /// So many bytes its file may grow by meanwhile.
     pub most_bytes: u64,
 }
 
@@ -72,7 +74,7 @@ impl Default for Pace {
             work: Duration::from_secs(2),
             down_after: Duration::from_secs(5),
             take_over_after: Duration::from_secs(15 * 60),
-            look_every: Duration::from_secs(1),
+            look_every: Duration::from_millis(500),
             reconcile_every: Duration::from_secs(10),
             most_open: 500_000,
             most_bytes: 1 << 30,

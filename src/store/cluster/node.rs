@@ -36,12 +36,25 @@ pub(super) struct Peers {
     pub(super) known: BTreeSet<String>,
     /// Since it is the one that it is.
     pub(super) back: BTreeSet<String>,
+    /// Of these, those that have told it everything.
+    pub(super) told: BTreeSet<String>,
 }
 
 impl Peers {
     /// Whether everybody has noticed that it is another one.
     pub(super) fn all_back(&self) -> bool {
         self.known.is_subset(&self.back)
+    }
+
+    /// Whether it has everything that anybody had.
+    pub(super) fn all_told(&self) -> bool {
+        self.known.is_subset(&self.told)
+    }
+
+    /// It is another one.
+    pub(super) fn forget(&mut self) {
+        self.back.clear();
+        self.told.clear();
     }
 }
 
@@ -67,7 +80,7 @@ pub(super) struct Node {
 }
 
 impl Node {
-    /// Asks Redis; `None` if it is out of reach, or refuses.
+    /// Asks Redis to write; `None` if it is out of reach, or refuses.
     pub(super) async fn ask<'a, T, F>(
         &'a self,
         deadline: Duration,
@@ -76,21 +89,27 @@ impl Node {
     where
         F: Future<Output = Result<T, RedisError>>,
     {
+        let answer = self.read(deadline, operation).await?;
+        if answer.is_some() {
+            self.link.heard();
+        }
+        Ok(answer)
+    }
+
+    /// Asks Redis for what it has; `None` if it is out of reach, or refuses.
+    pub(super) async fn read<'a, T, F>(
+        &'a self,
+        deadline: Duration,
+        operation: impl FnOnce(&'a Redis) -> F,
+    ) -> Result<Option<T>, Error>
+    where
+        F: Future<Output = Result<T, RedisError>>,
+    {
         let Some(redis) = self.redis.get().filter(|_| !self.link.is_down()) else { return Ok(None) };
-        let answer = tokio::time::timeout(deadline, operation(redis)).await;
-        match answer {
-            Ok(Ok(value)) => {
-                self.link.heard();
-                Ok(Some(value))
-            }
-            Ok(Err(RedisError::Conflict { index, existing })) => {
-                self.link.heard();
-                Err(Error::Conflict { index, existing })
-            }
-            Ok(Err(RedisError::StaleLease)) => {
-                self.link.heard();
-                Err(Error::StaleLease)
-            }
+        match tokio::time::timeout(deadline, operation(redis)).await {
+            Ok(Ok(value)) => Ok(Some(value)),
+            Ok(Err(RedisError::Conflict { index, existing })) => Err(Error::Conflict { index, existing }),
+            Ok(Err(RedisError::StaleLease)) => Err(Error::StaleLease),
             Ok(Err(error)) => {
                 self.link.missed(&error.to_string());
                 Ok(None)
@@ -128,9 +147,13 @@ impl Node {
     }
 
     pub(super) async fn commit(&self, batch: Batch) -> Result<(), Error> {
+        self.adopt_dead(batch.reopens.iter().map(|reopen| reopen.key)).await?;
         let asked = self.ask(self.pace.commit, |redis| {
-            let shared = shared(&batch);
-            async move { redis.commit(&shared).await }
+            let (told, shared) = (self.tell_first(redis, &batch), shared(&batch));
+            async move {
+                told.await?;
+                redis.commit(&shared).await
+            }
         });
         if let Some(version) = asked.await? {
             if !batch.deliveries.is_empty() {
@@ -140,7 +163,8 @@ impl Node {
             return self.surely(|| self.journal.journal_commit(batch.clone(), stamp)).await;
         }
         let nothing_taken = self.full.load(Ordering::Acquire) || (self.confirms && self.link.is_down());
-        if !batch.deliveries.is_empty() && nothing_taken {
+        let is_acceptance = submissions(&batch).next().is_some() || !batch.deliveries.is_empty();
+        if is_acceptance && nothing_taken {
             return Err(Error::Busy);
         }
         self.journal.journal_commit(batch, self.alone()).await?;
@@ -152,7 +176,8 @@ impl Node {
         let generation = self.link.generation();
         let by_any_clock = fault::is_on("cluster.leases_by_any_clock");
         let grace_ms = if by_any_clock { 0 } else { self.time.grace_ms(claim.lease_ms) };
-        if let Some(claimed) = self.ask(self.pace.work, |redis| redis.claim_after(&claim, grace_ms)).await? {
+        // One that finds nothing writes nothing.
+        if let Some(claimed) = self.read(self.pace.work, |redis| redis.claim_after(&claim, grace_ms)).await? {
             self.held.take(&claimed, From::Shared(generation), claim.now_ms);
             return Ok(claimed);
         }
@@ -254,7 +279,7 @@ impl Node {
 
     /// The same for a lease that this process did not give.
     async fn keep_unseen(&self, key: [u8; 16], stamp: Stamp, puts: &[Put]) -> Result<(), Error> {
-        match self.ask(self.pace.work, |redis| redis.delivery(key)).await? {
+        match self.read(self.pace.work, |redis| redis.delivery(key)).await? {
             Some(Some(delivery)) => self.keep(&delivery, stamp, puts).await,
             _ => {
                 let batch = puts.iter().cloned().fold(Batch::at(0), Batch::put);
@@ -269,6 +294,7 @@ impl Node {
         due_at_ms: i64,
         puts: Vec<Put>,
     ) -> Result<Reopened, Error> {
+        self.adopt_dead(std::iter::once(key)).await?;
         if let Some((reopened, version)) =
             self.ask(self.pace.work, |redis| redis.reopen(key, due_at_ms, &puts)).await?
         {
@@ -290,12 +316,20 @@ impl Node {
 
     /// Erases everywhere, or says that it cannot now: what other nodes wrote is out of reach, too.
     pub(super) async fn erase(&self, erasure: Erasure) -> Result<Erased, Error> {
+        // What nobody has told yet cannot be erased, and would be told afterwards.
+        self.until_all_told().await?;
+        let generation = self.link.generation();
         let asked = self.ask(self.pace.work, |redis| redis.erase(&erasure)).await?;
         let Some((erased, version, gone)) = asked else { return Err(Error::Busy) };
+        let on_request = erasure.settled.is_none();
         if matches!(erased, Erased::Done { .. }) {
             let stamp = self.confirmed(version);
             let here = Erasure { settled: None, ..erasure };
             self.surely(|| self.journal.journal_erase(here.clone(), gone.clone(), stamp)).await?;
+        }
+        // What is erased because it is settled was seen there; of what somebody wants erased it is only believed.
+        if on_request {
+            self.is_still(generation).await?;
         }
         Ok(erased)
     }
@@ -317,9 +351,9 @@ impl Node {
         if !table.is_shared() {
             return self.journal.get(table, key).await;
         }
-        let asked = self.ask(self.pace.commit, |redis| redis.get(table, key)).await?;
+        let asked = self.read(self.pace.commit, |redis| redis.get(table, key)).await?;
         match asked {
-            Some(record) if self.link.is_whole() && !self.link.is_behind() => Ok(record),
+            Some(record) if self.link.is_told() => Ok(record),
             // What is newer here was not told yet, or was lost there.
             Some(record) => Ok(self.journal.get(table, key).await?.max_by_version(record)),
             None => match self.journal.get(table, key).await? {
@@ -331,8 +365,8 @@ impl Node {
     }
 
     pub(super) async fn delivery(&self, key: [u8; 16]) -> Result<Option<Delivery>, Error> {
-        match self.ask(self.pace.work, |redis| redis.delivery(key)).await? {
-            Some(None) if !self.link.is_whole() || self.link.is_behind() => self.journal.delivery(key).await,
+        match self.read(self.pace.work, |redis| redis.delivery(key)).await? {
+            Some(None) if !self.link.is_told() => self.journal.delivery(key).await,
             Some(delivery) => Ok(delivery),
             None => self.journal.delivery(key).await,
         }
@@ -359,6 +393,12 @@ impl Newer for Option<Record> {
             (one, other) => one.or(other),
         }
     }
+}
+
+/// The submissions that a batch writes.
+pub(super) fn submissions(batch: &Batch) -> impl Iterator<Item = [u8; 16]> {
+    let written = batch.puts.iter().filter(|put| put.table == Table::Submission);
+    written.filter_map(|put| put.key.as_slice().try_into().ok())
 }
 
 /// The part of a batch that concerns other nodes.

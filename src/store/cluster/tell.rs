@@ -62,12 +62,14 @@ pub(super) async fn run(
                 return Ok(());
             }
             let Some(redis) = node.redis.get() else { return Ok(()) };
+            // In this order: what is owed to a later one is not taken for told.
+            let generation = node.link.generation();
             let owed = telling.borrow_and_update().owed.clone();
             if let Some(owed) = owed {
                 if node.link.is_whole() {
                     // Told already.
                 } else {
-                    refill(&node, redis, &owed, &telling).await?;
+                    refill(&node, redis, (generation, &owed), &telling).await?;
                 }
             }
             if node.link.is_behind() {
@@ -134,7 +136,7 @@ async fn pending_of(node: &Node, redis: &Redis, kind: Kind) -> Result<(), Broken
 async fn refill(
     node: &Node,
     redis: &Redis,
-    owed: &str,
+    (generation, owed): (u64, &str),
     telling: &watch::Receiver<Telling>,
 ) -> Result<(), Broken> {
     let begun = Instant::now();
@@ -171,7 +173,9 @@ async fn refill(
         }
     }
     node.journal.journal_set(OFFERED, owed.as_bytes().to_vec()).await?;
-    node.link.set_whole(true);
+    if !node.link.set_whole(generation) {
+        return Ok(());
+    }
     let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     tracing::info!(rows, took_ms, "Redis has everything that is here");
     Ok(())

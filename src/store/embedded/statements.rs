@@ -222,6 +222,14 @@ impl<'c> Statements<'c> {
         for put in puts {
             // What the node keeps to itself has no version.
             let (version, pending) = if put.table.is_shared() { (version, pending) } else { (None, None) };
+            // Written again here alone, it is only just newer than what it replaces: others may have erased that meanwhile, and
+            // then nothing of it comes back.
+            let version = match pending {
+                Some(true) if matches!(put.table, Table::Submission | Table::File) => {
+                    self.known(put)?.map(|known| known.saturating_add(1)).or(version)
+                }
+                _ => version,
+            };
             self.put.execute(params![
                 put.table.number(),
                 put.key,

@@ -37,7 +37,7 @@ async fn joined_at(server: &Server, pace: Pace) -> Node {
 async fn accepted(node: &Node, number: u8) -> Result<(), Error> {
     match node.store.commit(submission(number)).await {
         Ok(()) => {}
-        Err(Error::Conflict { .. }) => node.store.adopt(key(number)).await?,
+        Err(Error::Conflict { .. }) => drop(node.store.adopt(key(number)).await?),
         Err(error) => return Err(error),
     }
     node.store.confirm(named(number)).await

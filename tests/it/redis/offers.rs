@@ -1,7 +1,7 @@
 //! What nodes tell a server that has lost it, and what they learn from it.
 
 use formgate::store::redis::{Change, Error, Offered, Redis, Row};
-use formgate::store::{Batch, Delivery, DeliveryState, Erasure, Lane, Put, Table, Verdict};
+use formgate::store::{Batch, Delivery, DeliveryState, Erased, Erasure, Lane, Put, Settled, Table, Verdict};
 
 use super::server::Server;
 use super::{claim, delivery, opened, options, settled};
@@ -105,6 +105,48 @@ async fn what_was_deleted_does_not_come_back_and_an_erased_submission_not_in_par
     assert_eq!(offer(&redis, no_delivery).await, Offered::Taken);
     offer(&redis, submission(row(2, DeliveryState::Due, 0), 1_000)).await;
     assert_eq!(state(&redis, 2).await, None);
+}
+
+#[tokio::test]
+async fn what_is_to_be_erased_because_it_is_settled_has_to_be_there() {
+    let (server, redis) = opened().await;
+    let batch = Batch::at(0).put(Put::new(Table::Submission, [1; 16], "sealed"));
+    let batch = batch.put(Put::new(Table::Timeline, [1; 24], "entry")).deliver(delivery(1, 0));
+    redis.commit(&batch).await.expect("a commit");
+    let erasure = Erasure {
+        submission: [1; 16],
+        settled: Some(Settled { delivered_by_ms: i64::MAX, dead_by_ms: i64::MAX }),
+        forget_at_ms: 9,
+        deletes: vec![(Table::Timeline, vec![1; 24])],
+        puts: vec![],
+    };
+    // Emptied since somebody saw it: nobody knows what became of its deliveries, and they will be told again.
+    server.run::<()>(&["FLUSHALL"]);
+    redis.identity().await.expect("a name");
+    assert_eq!(redis.erase(&erasure).await.expect("an answer").0, Erased::NotSettled);
+    let told = submission(row(1, DeliveryState::Due, 0), 1_000);
+    assert_eq!(offer(&redis, told).await, Offered::Taken);
+}
+
+#[tokio::test]
+async fn a_submission_that_is_written_again_is_a_change_and_one_that_is_new_is_none() {
+    let (_server, redis) = opened().await;
+    let tables = [Table::Submission, Table::File, Table::Timeline];
+    let write = |value: &'static str| {
+        tables.into_iter().fold(Batch::at(0), |batch, table| batch.put(Put::new(table, [1; 16], value)))
+    };
+    redis.commit(&write("old")).await.expect("a commit");
+    assert_eq!(redis.changes(0, 100).await.expect("changes"), []);
+    redis.commit(&write("new")).await.expect("a commit");
+    let told = redis.changes(0, 100).await.expect("changes");
+    let told: Vec<Table> = told
+        .iter()
+        .map(|change| match change {
+            Change::Record { put, .. } if put.value == b"new" => put.table,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(told, [Table::Submission, Table::File]);
 }
 
 #[tokio::test]

@@ -187,17 +187,22 @@ impl Statements<'_> {
 
     /// Writes a record of the shared copy, unless a newer one is here; says whether it did.
     fn take(&mut self, put: &Put, version: i64) -> rusqlite::Result<bool> {
-        let newest = self.with_journal(|journal| {
-            let sql = "SELECT coalesce(shared, 1) FROM record WHERE tbl = ?1 AND key = ?2";
-            let key = params![put.table.number(), put.key];
-            journal.connection.query_row(sql, key, |row| row.get(0)).optional()
-        })?;
-        if newest.ok().flatten().is_some_and(|known: i64| known >= version) {
+        if self.known(put)?.is_some_and(|known| known >= version) {
             return Ok(false);
         }
         let stamp = Stamp { version, pending: false };
         self.under(stamp, |statements| statements.put_all(std::slice::from_ref(put)))?;
         Ok(true)
+    }
+
+    /// The version of a record that is here.
+    pub(super) fn known(&self, put: &Put) -> rusqlite::Result<Option<i64>> {
+        let known = self.with_journal(|journal| {
+            let sql = "SELECT coalesce(shared, 1) FROM record WHERE tbl = ?1 AND key = ?2";
+            let key = params![put.table.number(), put.key];
+            journal.connection.query_row(sql, key, |row| row.get(0)).optional()
+        })?;
+        Ok(known.ok().flatten())
     }
 
     fn adopt(&mut self, whole: &[Kept]) -> rusqlite::Result<Result<(), Error>> {
@@ -221,6 +226,8 @@ impl Statements<'_> {
         let mut changed = Changed::default();
         for change in pulled {
             match change {
+                // A copy of what is here was written again; of what is not, nobody needs one more.
+                Pulled::Put(put, _) if !put.table.is_configuration() && self.known(put)?.is_none() => {}
                 Pulled::Put(put, version) => {
                     if !self.take(put, *version)? {
                         continue;

@@ -60,6 +60,10 @@ for pass = 1, 2 do
         elseif not old then
           quarantine(key, row)
           again = true
+        elseif old.state >= 2 then
+          -- It has ended: a queue is no proof that it has not.
+          call('ZREM', q, key)
+          again = true
         elseif old.state == 1 and old.due > now - grace then
           skipped, again = skipped + 1, true
         else

@@ -49,8 +49,12 @@ local function buried(t, key)
   return version and unpack8(version)
 end
 
+-- Submissions and the keys of their files. Other nodes have copies, and have to learn that one was written again.
+local COPIED = {[1] = true, [26] = true}
+
 local function put(t, key, value, expires, logged, version, at)
   local name = string.char(t) .. key
+  logged = logged or COPIED[t] and value ~= '' and call('HEXISTS', p .. 'v:' .. t, key) == 1
   call('HSET', p .. 'v:' .. t, key, pack(version) .. (expires and pack(expires) or NEVER) .. value)
   call('ZADD', p .. 'k:' .. t, 0, key)
   if expires then call('ZADD', p .. 'exp', expires, name) else call('ZREM', p .. 'exp', name) end

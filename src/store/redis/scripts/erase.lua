@@ -1,6 +1,16 @@
 -- Erases a submission: 0 if it is not settled, or {version, {destination, state, ...}, {table, key, ...}} with what is gone.
 local submission, only_settled = arg(), arg() == '1'
 local delivered_by, dead_by, forget_at = number(), number(), number()
+local deletes = {}
+for index = 1, number() do deletes[index] = {number(), arg()} end
+if only_settled then
+  -- Whoever saw it settled saw it here, with these; if they are gone, nobody knows whether it is.
+  local is_here = #deletes == 0
+  for _, record in ipairs(deletes) do
+    is_here = is_here or call('HEXISTS', p .. 'v:' .. record[1], record[2]) == 1
+  end
+  if not is_here then return 0 end
+end
 local siblings, found, told = call('HGET', p .. 'sub', submission) or '', {}, {}
 for at = 1, #siblings, 16 do
   local key = string.sub(siblings, at, at + 15)
@@ -25,7 +35,7 @@ local traces = call('ZRANGEBYLEX', p .. 'k:11', '[' .. submission, '[' .. last)
 for _, trace in ipairs(traces) do
   if #trace > 16 then delete(string.byte(trace, 17), string.sub(trace, 18)) end
 end
-for _ = 1, number() do delete(number(), arg()) end
+for _, record in ipairs(deletes) do delete(record[1], record[2]) end
 for _, trace in ipairs(traces) do delete(11, trace) end
 for _, delivery in ipairs(found) do
   remove(delivery[1], delivery[2])

@@ -41,7 +41,8 @@ local function offer_deleted(t, key, version)
   else
     here = call('HGET', p .. 'v:' .. t, key)
     if here and record_version(here) > version then return 0 end
-    if here then forget(t, key) end
+    -- What is left of a submission that was erased stays, so that a late repeat finds it.
+    if here and not (t == 1 and #here == 16) then forget(t, key) end
   end
   local tomb = buried(t, key)
   if tomb and tomb >= version then return 0 end

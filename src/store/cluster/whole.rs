@@ -1,0 +1,56 @@
+//! What has to be done to everything or not at all: finding a person, and erasing.
+//!
+//! Invariant: the answer is of a shared copy that had everything of every node from before it was asked until after. A Redis
+//! that was emptied and does not know it yet, or is being told, has nothing of a person, and that is no answer.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::node::Node;
+use crate::store::{Error, Record, Scan, Table};
+
+/// Between two looks at whether it is so by now.
+const PAUSE: Duration = Duration::from_millis(10);
+
+impl Node {
+    /// Reads records of everybody, or says [`Error::Busy`]: it cannot be said now that these are all.
+    pub(super) async fn scan_all(&self, table: Table, scan: Scan) -> Result<Vec<(Vec<u8>, Record)>, Error> {
+        self.until_all_told().await?;
+        let generation = self.link.generation();
+        let read = self.read(self.pace.work, |redis| redis.scan(table, &scan)).await?;
+        let found = read.ok_or(Error::Busy)?;
+        self.is_still(generation).await?;
+        Ok(found)
+    }
+
+    /// Looks whether Redis is the one that it was; [`Error::Busy`] if it is another, or nobody knows.
+    pub(super) async fn is_still(&self, generation: u64) -> Result<(), Error> {
+        // The look that is under way may have begun before.
+        let seen = self.link.looks().saturating_add(2);
+        self.until(|| {
+            self.link.trouble.notify_one();
+            self.link.looks() >= seen
+        })
+        .await?;
+        if self.link.generation() == generation { Ok(()) } else { Err(Error::Busy) }
+    }
+
+    /// Waits a moment until Redis has everything that this node and those that were seen lately have.
+    pub(super) async fn until_all_told(&self) -> Result<(), Error> {
+        let all_told = || self.peers.lock().unwrap_or_else(PoisonError::into_inner).all_told();
+        self.until(|| !self.link.is_down() && self.link.is_told() && all_told()).await
+    }
+
+    async fn until(&self, holds: impl Fn() -> bool) -> Result<(), Error> {
+        let give_up = Instant::now() + self.pace.work;
+        while !holds() {
+            if Instant::now() >= give_up {
+                return Err(Error::Busy);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,199 @@
+//! What one node does with what another has accepted, and Redis then loses.
+
+use formgate::store::{
+    Batch, DeliveryState, Erasure, Error, Expectation, Lane, Pace, Put, Reopen, Reopened, Scan, Table,
+    Verdict,
+};
+use tokio::time::{Duration, sleep};
+
+use super::fixture::{Node, Redis, options, pace};
+use super::{accept, claimed, key, settle, states, submission, value};
+
+/// Redis loses everything, and is told again by whoever there is.
+async fn emptied(redis: &mut Redis, nodes: &[&Node]) {
+    redis.wipe();
+    for node in nodes {
+        node.alone().await;
+    }
+    redis.restart().await;
+    for node in nodes {
+        node.told().await;
+    }
+}
+
+async fn state(node: &Node, key: [u8; 16]) -> Option<DeliveryState> {
+    node.store.delivery(key).await.expect("a read").map(|delivery| delivery.state)
+}
+
+#[tokio::test]
+async fn what_one_node_has_replayed_is_not_lost_with_redis_whoever_accepted_and_whoever_ended_it() {
+    let mut redis = Redis::start().await;
+    let (one, two, three) = (Node::join(&redis).await, Node::join(&redis).await, Node::join(&redis).await);
+    accept(&one, 0..6).await;
+    let mut dead = claimed(&one, 6).await;
+    dead.sort_by_key(|delivery| delivery.key);
+    let verdict = Verdict::Dead { at_ms: 2 };
+    for (delivery, node) in dead.iter().zip([&one, &two, &three].repeat(2)) {
+        // As that node knows it: it may only have the outcome.
+        let settlement = formgate::store::Settlement { verdict, history: b"kept".to_vec(), puts: vec![] };
+        node.store.settle(delivery.key, delivery.lease, settlement).await.expect("the lease");
+    }
+    // Another node makes three of them due again under the same key, and three as new.
+    for number in 0..3 {
+        let reopened = two.store.reopen(key(number), 5, vec![]).await.expect("a replay");
+        assert_eq!(reopened, Reopened::Due);
+    }
+    let as_new = (3..6).fold(Batch::at(0), |batch, number| {
+        batch.reopen(Reopen { key: key(number), new_key: key(number + 100), due_at_ms: 5, lane: Lane::Bulk })
+    });
+    two.store.commit(as_new).await.expect("a replay");
+    // The others have heard that three keys are gone.
+    for node in [&one, &three] {
+        node.until("it has heard", async || state(node, key(5)).await.is_none()).await;
+    }
+    emptied(&mut redis, &[&one, &two, &three]).await;
+    for number in [0, 1, 2, 103, 104, 105] {
+        let open = state(&three, key(number)).await;
+        assert!(matches!(open, Some(DeliveryState::Due)), "{number} is {open:?}");
+        let body = value(&three, Table::Submission, &key(number % 100)).await;
+        assert_eq!(body, Some(format!("canary-body-{}", number % 100).into_bytes()));
+    }
+    assert_eq!(states(&one).await.len(), 6, "and nothing else");
+}
+
+#[tokio::test]
+async fn what_another_node_has_sealed_again_is_what_the_first_has_when_redis_is_gone() {
+    let mut redis = Redis::start().await;
+    let (one, two) = (Node::join(&redis).await, Node::join(&redis).await);
+    accept(&one, 0..2).await;
+    let sealed = two.store.get(Table::Submission, &key(0)).await.expect("a read").expect("a record");
+    let again = Batch::at(0)
+        .require(Table::Submission, key(0), Expectation::Version(sealed.version))
+        .put(Put::new(Table::Submission, key(0), "sealed-under-a-newer-key"));
+    two.store.commit(again).await.expect("a commit");
+    one.until("it has the newer one", async || one.has_on_disk(b"sealed-under-a-newer-key")).await;
+    // Nobody needs it who never had it.
+    assert_eq!(claimed(&one, 2).await.len(), 2);
+    drop(two);
+    redis.kill();
+    one.alone().await;
+    let body = value(&one, Table::Submission, &key(0)).await;
+    assert_eq!(body.as_deref(), Some(&b"sealed-under-a-newer-key"[..]));
+}
+
+#[tokio::test]
+async fn a_node_that_has_only_a_body_takes_over_the_rest_before_it_says_that_it_is_kept() {
+    let mut redis = Redis::start().await;
+    let (one, two) = (Node::join(&redis).await, Node::join(&redis).await);
+    accept(&one, 0..1).await;
+    two.store.commit(Batch::at(0).put(Put::new(Table::Submission, key(0), "again"))).await.expect("ok");
+    assert!(two.store.adopt(key(0)).await.expect("it is in Redis"), "it was not here as a whole");
+    two.store
+        .keep_copies(vec![(Table::Walk, vec![1; 16]), (Table::Setting, b"none".to_vec())])
+        .await
+        .expect("ok");
+    assert!(!two.store.adopt(key(0)).await.expect("it is here"));
+    drop(one);
+    emptied(&mut redis, &[&two]).await;
+    assert_eq!(value(&two, Table::Timeline, &[0; 24]).await.as_deref(), Some(&b"canary-entry"[..]));
+    assert_eq!(state(&two, key(0)).await, Some(DeliveryState::Due));
+}
+
+#[tokio::test]
+async fn nobody_is_found_or_erased_while_redis_lacks_what_a_node_has() {
+    let mut redis = Redis::start().await;
+    let (one, two) = (Node::join(&redis).await, Node::join(&redis).await);
+    let person = [7; 48];
+    two.store.commit(submission(1).put(Put::new(Table::Person, person, ""))).await.expect("accepted");
+    for node in [&one, &two] {
+        node.told().await;
+        let scan = || Scan { prefix: vec![7; 32], limit: 9, ..Scan::default() };
+        node.until(
+            "it is found",
+            async || matches!(node.store.scan(Table::Person, scan()).await, Ok(found) if found.len() == 1),
+        )
+        .await;
+    }
+    let folder = two.crash();
+    redis.wipe();
+    redis.restart().await;
+    // The other node is known, has not told yet what it has, and has what is looked for.
+    let scan = Scan { prefix: vec![7; 32], limit: 9, ..Scan::default() };
+    let found = one.store.scan(Table::Person, scan.clone()).await;
+    assert!(matches!(found, Err(Error::Busy)), "{found:?}");
+    let erasure =
+        Erasure { submission: key(1), settled: None, forget_at_ms: 9, deletes: vec![], puts: vec![] };
+    let erased = one.store.erase(erasure).await;
+    assert!(matches!(erased, Err(Error::Busy)), "{erased:?}");
+    let two = Node::at(folder, options(&redis, "{formgate}"), pace()).await;
+    two.told().await;
+    one.until(
+        "it is found",
+        async || matches!(one.store.scan(Table::Person, scan.clone()).await, Ok(found) if found.len() == 1),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_written_again_alone_does_not_come_back_if_others_have_erased_it() {
+    let mut redis = Redis::start().await;
+    let (one, two) = (Node::join(&redis).await, Node::join(&redis).await);
+    accept(&one, 0..2).await;
+    redis.kill();
+    one.alone().await;
+    for number in 0..2 {
+        let record = one.store.get(Table::Submission, &key(number)).await.expect("a read").expect("a record");
+        let again = Batch::at(0)
+            .require(Table::Submission, key(number), Expectation::Version(record.version))
+            .put(Put::new(Table::Submission, key(number), "canary-again"));
+        one.store.commit(again).await.expect("a commit");
+    }
+    let folder = one.crash();
+    redis.restart().await;
+    two.told().await;
+    let erasure = Erasure {
+        submission: key(0),
+        settled: None,
+        forget_at_ms: i64::from(u32::MAX),
+        deletes: vec![],
+        puts: vec![],
+    };
+    two.until("it is erased", async || two.store.erase(erasure.clone()).await.is_ok()).await;
+    let one = Node::at(folder, options(&redis, "{formgate}"), pace()).await;
+    one.told().await;
+    two.until("the other was written again", async || {
+        value(&two, Table::Submission, &key(1)).await.as_deref() == Some(&b"canary-again"[..])
+    })
+    .await;
+    for node in [&one, &two] {
+        assert_eq!(value(node, Table::Submission, &key(0)).await.as_deref(), Some(&b""[..]));
+    }
+}
+
+#[tokio::test]
+async fn a_repeat_while_redis_is_told_what_it_lost_finds_what_was_accepted() {
+    let mut redis = Redis::start().await;
+    // The one waits long for the other, which does not come back.
+    let patient = Pace { look_every: Duration::from_millis(150), ..pace() };
+    let at = tempfile::TempDir::new().expect("a folder");
+    let one = Node::at(at, options(&redis, "{formgate}"), patient).await;
+    let two = Node::join(&redis).await;
+    accept(&one, 0..1).await;
+    for node in [&one, &two] {
+        node.told().await;
+    }
+    sleep(pace().look_every * 6).await;
+    drop(two);
+    redis.wipe();
+    redis.restart().await;
+    one.until("it has noticed", async || {
+        one.store.standing().is_some_and(|standing| standing.reachable && !standing.told)
+    })
+    .await;
+    let repeat = one.store.commit(submission(0)).await;
+    assert!(matches!(repeat, Err(Error::Conflict { index: 0, existing: Some(_) })), "{repeat:?}");
+    one.told().await;
+    let delivery = claimed(&one, 1).await.remove(0);
+    settle(&one, &delivery, Verdict::Delivered { at_ms: 3 }).await.expect("the lease");
+    assert_eq!(states(&one).await, [(0, DeliveryState::Delivered)]);
+}
