@@ -5,6 +5,8 @@
 //!
 //! The store chains them ([`Mac`]); [`verify`] finds the first one that was changed, deleted, moved or cut off. What it
 //! cannot find is a whole file that was put back to an earlier state: for that, keep what it prints elsewhere.
+//!
+//! They are kept for a set time ([`trim`]); the chain then says where it begins.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,8 +16,12 @@ use uuid::Uuid;
 
 use crate::store::{self, Head, Mac, Put, Scan, Store, Table};
 
-/// Records read at one time.
+/// Records read, or deleted, at one time.
 const PAGE: u32 = 1_000;
+/// Keys of events that are held in memory at one time.
+const HELD: u64 = 50_000;
+/// How often a verification begins anew because the oldest events were deleted meanwhile.
+const MAX_TRIES: u32 = 4;
 
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,7 +143,9 @@ pub enum Broken {
 /// What [`verify`] found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
-    /// Entries of the chain that are as they were written, up to the first that is not.
+    /// Entries before the first that is there: they were deleted when their time was over.
+    pub trimmed: u64,
+    /// Entries of the chain that are there and as they were written, up to the first that is not.
     pub entries: u64,
     /// The tag of the last of them: whoever keeps it elsewhere can tell later that nothing before it was taken back.
     pub tag: [u8; 32],
@@ -147,15 +155,52 @@ pub struct Verified {
     pub broken: Option<Broken>,
 }
 
-/// Goes through the whole trail. Events that are added meanwhile do no harm.
+/// Deletes the events from before this time; says how many. Where nodes share a store, each does so for its own trail, and
+/// for what all share.
+///
+/// # Errors
+/// When the store is busy, or cannot be written.
+pub async fn trim(store: &Store, before_ms: i64) -> Result<u64, store::Error> {
+    let mut trimmed = 0;
+    loop {
+        let now = store.trim_audit(before_ms.to_be_bytes().to_vec(), PAGE).await?;
+        trimmed += now;
+        if now < PAGE.into() {
+            return Ok(trimmed);
+        }
+    }
+}
+
+/// Goes through the whole trail, in memory that does not grow with it. Events that are added meanwhile do no harm.
 ///
 /// # Errors
 /// When the store cannot be read.
 pub async fn verify(store: &Store, mac: Arc<dyn Mac>) -> Result<Verified, store::Error> {
-    // In this order: what is written later is behind the head, and has its link when its record is there.
-    let head = store.chain_head(Arc::clone(&mac)).await?;
-    let mut unchained = keys(store).await?;
-    let (mut last, mut first_key) = (Head::NONE, None);
+    for _ in 1..MAX_TRIES {
+        let start = store.chain_start(Arc::clone(&mac)).await?;
+        let verified = verify_from(store, &mac, start).await?;
+        // What was deleted on time while it was gone through is not missing.
+        if verified.broken.is_none() || store.chain_start(Arc::clone(&mac)).await? == start {
+            return Ok(verified);
+        }
+    }
+    let start = store.chain_start(Arc::clone(&mac)).await?;
+    verify_from(store, &mac, start).await
+}
+
+async fn verify_from(
+    store: &Store,
+    mac: &Arc<dyn Mac>,
+    start: Option<Head>,
+) -> Result<Verified, store::Error> {
+    // In this order: what is written later is behind the head, and behind the newest event.
+    let head = store.chain_head(Arc::clone(mac)).await?;
+    let newest = Scan { descending: true, limit: 1, ..Scan::default() };
+    let newest = store.own_audit(newest).await?.pop().map(|(key, _)| key).unwrap_or_default();
+    let start = start.unwrap_or(Head::NONE);
+    let (mut last, mut first) = (start, None::<Vec<u8>>);
+    // Entries with keys before the first one's, and with later ones up to the newest.
+    let (mut before, mut chained) = (0_u64, 0_u64);
     let broken = loop {
         let page = store.trail(last.number, PAGE).await?;
         let ended = page.len() < PAGE as usize;
@@ -166,15 +211,18 @@ pub async fn verify(store: &Store, mac: Arc<dyn Mac>) -> Result<Verified, store:
                 found = Some(Broken::Deleted { number: expected });
                 break;
             };
-            let next = last.next(&*mac, &link.key, &value);
+            let next = last.next(&**mac, &link.key, &value);
             if next.tag.as_slice() != link.tag
                 || head.is_some_and(|head| head.number == expected && head != next)
             {
                 found = Some(Broken::Changed { number: expected, event: told(&value) });
                 break;
             }
-            unchained.remove(&link.key);
-            first_key.get_or_insert(link.key);
+            if link.key < *first.get_or_insert_with(|| link.key.clone()) {
+                before += 1;
+            } else if link.key <= newest {
+                chained += 1;
+            }
             last = next;
         }
         if found.is_some() || ended {
@@ -188,29 +236,79 @@ pub async fn verify(store: &Store, mac: Arc<dyn Mac>) -> Result<Verified, store:
         }
         Some(_) => None,
     });
-    let is_older = |key: &&Vec<u8>| first_key.as_ref().is_none_or(|first| *key < first);
-    let older = unchained.iter().filter(is_older).count() as u64;
-    let broken = match (broken, unchained.iter().filter(|key| !is_older(key)).min()) {
-        (None, Some(key)) => {
-            let record = store.get(Table::Audit, key).await?;
-            let event = record.map(|record| told(&record.value)).unwrap_or_default();
-            Some(Broken::Unchained { event })
+    let (mut older, mut events) = (0_u64, 0_u64);
+    each_event(store, |key| {
+        if first.as_ref().is_none_or(|first| key < first) {
+            older += 1;
+        } else if *key <= newest {
+            events += 1;
         }
+    })
+    .await?;
+    // Each entry of the chain was found with its event: if there are no more events than entries, there is none without.
+    let broken = match (broken, &first) {
+        (None, Some(first)) if events != chained => unchained(store, start, (first, &newest), events).await?,
         (broken, _) => broken,
     };
-    Ok(Verified { entries: last.number, tag: last.tag, older, broken })
+    Ok(Verified {
+        trimmed: start.number,
+        entries: last.number.saturating_sub(start.number),
+        tag: last.tag,
+        older: older.saturating_sub(before),
+        broken,
+    })
 }
 
-/// The keys of all events that the chain is over: where nodes share a store, each has its own chain over its own events.
-async fn keys(store: &Store) -> Result<HashSet<Vec<u8>>, store::Error> {
-    let (mut keys, mut after) = (HashSet::new(), None);
+/// The oldest event of so many between two keys that is not in the chain; only some are held at a time.
+async fn unchained(
+    store: &Store,
+    start: Head,
+    (first, newest): (&Vec<u8>, &Vec<u8>),
+    events: u64,
+) -> Result<Option<Broken>, store::Error> {
+    let parts = events / HELD + 1;
+    // Keys end in random bytes.
+    let part_of = |key: &[u8]| key.last_chunk::<8>().map_or(0, |end| u64::from_be_bytes(*end) % parts);
+    let mut oldest: Option<Vec<u8>> = None;
+    for part in 0..parts {
+        let mut left = HashSet::new();
+        // Before their links: what is written later has its link when it is here.
+        each_event(store, |key| {
+            if key >= first && key <= newest && part_of(key) == part {
+                left.insert(key.clone());
+            }
+        })
+        .await?;
+        let mut last = start.number;
+        loop {
+            let page = store.trail(last, PAGE).await?;
+            for link in &page {
+                left.remove(&link.key);
+                last = link.number;
+            }
+            if page.len() < PAGE as usize {
+                break;
+            }
+        }
+        oldest = left.into_iter().chain(oldest).min();
+    }
+    let Some(key) = oldest else { return Ok(None) };
+    let record = store.get(Table::Audit, &key).await?;
+    let event = record.map(|record| told(&record.value)).unwrap_or_default();
+    Ok(Some(Broken::Unchained { event }))
+}
+
+/// Goes through the keys of all events that the chain is over: where nodes share a store, each has its own chain over its own
+/// events.
+async fn each_event(store: &Store, mut see: impl FnMut(&Vec<u8>)) -> Result<(), store::Error> {
+    let mut after = None;
     loop {
         let page = store.own_audit(Scan { after, limit: PAGE, ..Scan::default() }).await?;
         let ended = page.len() < PAGE as usize;
-        after = page.last().map(|(key, _)| key.clone());
-        keys.extend(page.into_iter().map(|(key, _)| key));
+        page.iter().for_each(|(key, _)| see(key));
+        after = page.into_iter().last().map(|(key, _)| key);
         if ended {
-            return Ok(keys);
+            return Ok(());
         }
     }
 }

@@ -191,7 +191,7 @@ impl App {
         let alerting = Alerting::new(config, sources)?;
         let kept: Vec<_> =
             config.flows.iter().map(|flow| (flow.id.as_str().to_owned(), flow.retention_days)).collect();
-        let retention = built.outbox.retention(&kept).await?;
+        let retention = built.outbox.retention(&kept).await?.keeping_audit(config.audit.retention_days);
         let worker = Worker::new(built.outbox.clone(), built.destinations.all(), RetryPolicy::default());
         let worker = built
             .paces

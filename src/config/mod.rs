@@ -35,7 +35,7 @@ pub use destination::{
 pub use fault::{Fault, Faults, Place};
 pub use files::Files;
 pub use id::{DestinationId, FlowId, InvalidId, NumberId, WorkspaceId};
-pub use process::{Backup, Drift, Limits, Log, Meta, Server, Tls};
+pub use process::{Audit, Backup, Drift, Limits, Log, Meta, Server, Tls};
 pub use resource::{
     AppSecret, DataApi, Definition, Entry, Flow, Mode, Number, Repeat, Take, TokenSignature, Tokens, Tool,
 };
@@ -81,6 +81,8 @@ pub struct Config {
     pub drift: Drift,
     /// `[backup]`
     pub backup: Option<Backup>,
+    /// `[audit]`
+    pub audit: Audit,
     /// `[meta]`
     pub meta: Meta,
     /// The store answers before its commit: for the fault tests, which have to notice.
@@ -166,6 +168,7 @@ impl Config {
         let alert_sinks: Vec<_> = alert_sections.iter().map(alert::alert).collect();
         let drift = process::drift(&root.section("drift"));
         let backup = process::backup(&root.section("backup"));
+        let audit = process::audit(&root.section("audit"));
         let meta = process::meta(&root.section("meta"));
         root.finish();
 
@@ -199,6 +202,7 @@ impl Config {
             alert_sinks: alert_sinks.into_iter().collect::<Option<_>>()?,
             drift: drift?,
             backup: backup?,
+            audit: audit?,
             meta: meta?,
             #[cfg(feature = "faults")]
             ack_early,

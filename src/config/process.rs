@@ -1,4 +1,4 @@
-//! What concerns the process as a whole: `[server]`, `[store]`, `[log]`, `[limits]`.
+//! What concerns the process as a whole: `[server]`, `[store]`, `[log]`, `[limits]` and others.
 
 use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -91,6 +91,19 @@ pub(super) fn backup(section: &Section<'_>) -> Option<Option<Backup>> {
     let every = Duration::from_secs(every?.saturating_mul(3600));
     let keep = usize::try_from(keep?).ok()?;
     Some(directory.map(|directory| Backup { every, keep, directory }))
+}
+
+/// `[audit]`: how long the trail is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Audit {
+    /// Events older than this are deleted.
+    pub retention_days: u32,
+}
+
+pub(super) fn audit(section: &Section<'_>) -> Option<Audit> {
+    let days = section.integer("retention_days", 30..=36_500);
+    section.finish();
+    Some(Audit { retention_days: u32::try_from(days?).ok()? })
 }
 
 /// `[drift]`: how forms are watched in their tools.

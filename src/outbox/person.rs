@@ -22,7 +22,7 @@ use super::submission::Submission;
 use super::{Error, Outbox, SubmissionId};
 use crate::audit;
 use crate::fault;
-use crate::store::{self, Batch, Erased, Erasure, Expectation, Put, Scan, Table, trace};
+use crate::store::{self, Batch, Erased, Erasure, Expectation, Put, Rewrite, Scan, Table, trace};
 
 /// Submissions looked up at one time.
 const PAGE: u32 = 100;
@@ -32,6 +32,8 @@ const FORGET_MS: i64 = 8 * 24 * 3_600_000;
 pub(super) const PAUSE: Duration = Duration::from_millis(200);
 /// How often scrubbing is tried before the next sweep has to do it.
 const MAX_SCRUBS: u32 = 50;
+/// How often it is looked whether the shared copy has written its log anew; then the erasure ends with its beginning.
+const MAX_LOOKS: u32 = 100;
 /// The keys of erasures among the jobs.
 const JOB: &[u8] = b"erase\0";
 
@@ -258,7 +260,7 @@ impl Outbox {
         let hash = self.hash(person);
         let job = Job::begin(person.by, hash.unwrap_or_default(), actor, self.clock.now_ms());
         if hash.is_none() {
-            return Ok(job.done(true));
+            return Ok(job.done(true, Rewrite::Done));
         }
         let key = [JOB, &rand::random::<[u8; 16]>()].concat();
         let _alone = self.erasing.acquire().await;
@@ -269,15 +271,16 @@ impl Outbox {
         self.run_erasure(&key, job, progress).await
     }
 
-    /// Ends the erasures that another process began; says how many there were.
+    /// Ends the erasures that another process began; says how many.
     pub async fn resume_erasures(&self) -> Result<u64, Error> {
         let _alone = self.erasing.acquire().await;
         let scan = Scan { prefix: JOB.to_vec(), limit: PAGE, ..Scan::default() };
         let jobs = self.store.scan(Table::Job, scan).await?;
-        let count = jobs.len() as u64;
+        let mut count = 0;
         for (key, record) in jobs.into_iter().filter(|_| !fault::is_on("erasure.left_undone")) {
             if let Ok(job) = serde_json::from_slice::<Job>(&record.value) {
-                self.run_erasure(&key, job, |_| {}).await?;
+                let erased = self.run_erasure(&key, job, |_| {}).await?;
+                count += u64::from(erased.log != Rewrite::Later);
             }
         }
         Ok(count)
@@ -327,15 +330,23 @@ impl Outbox {
             }
         }
         self.forget_answered(job.hash).await?;
+        job.forget();
+        let batch = Batch::at(self.clock.now_ms()).put(job.put(key));
+        self.patiently(|| self.store.commit(batch.clone())).await?;
         // Before the job is done: a process that dies here leaves it to the next one.
         let scrubbed = self.scrub().await?;
         fault::point("erasure.scrubbed");
+        let log = self.rewrite_log().await?;
+        if log == Rewrite::Later {
+            tracing::warn!("the log of Redis cannot be written anew now; the erasure is ended later");
+            return Ok(job.done(scrubbed, log));
+        }
         let now_ms = self.clock.now_ms();
-        let outcome = job.outcome();
+        let outcome = job.outcome(log);
         let event = audit::Event::with_outcome(now_ms, &job.actor, "person.erased", job.subject(), &outcome);
         let batch = Batch::at(now_ms).delete(Table::Job, key).put(event.put());
         self.patiently(|| self.store.commit(batch.clone())).await?;
-        Ok(job.done(scrubbed))
+        Ok(job.done(scrubbed, log))
     }
 
     /// Erases one submission if its deliveries ended as long ago as `settled` says.
@@ -358,6 +369,21 @@ impl Outbox {
             self.remove_files(cursor.id).await;
         }
         Ok(is_erased)
+    }
+
+    /// Has the shared copy write its log anew, and waits a while for it.
+    async fn rewrite_log(&self) -> Result<Rewrite, Error> {
+        let mut log = Rewrite::Later;
+        for _ in 0..MAX_LOOKS {
+            match self.store.rewrite_log(true).await {
+                Ok(end @ (Rewrite::Done | Rewrite::Refused)) => return Ok(end),
+                Ok(Rewrite::Begun) => log = Rewrite::Begun,
+                Ok(Rewrite::Later) | Err(store::Error::Busy) => {}
+                Err(error) => return Err(error.into()),
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(log)
     }
 
     /// Overwrites what was erased in the files, too. `false` if readers were in the way all the time.

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::query::{Cursor, Entry};
 use super::{Error, Outbox};
 use crate::audit;
-use crate::store::{Batch, DeliveryState, Put, Scan, Settled, Table};
+use crate::store::{self, Batch, DeliveryState, Put, Scan, Settled, Table};
 
 /// How long a submission stays that no destination took, where delivered ones go at once.
 const UNDELIVERED_DAYS: u32 = 30;
@@ -29,6 +29,8 @@ const SETTING: &[u8] = b"retention\0";
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Retention {
     days: HashMap<String, u32>,
+    /// The same for the audit trail; `None` keeps it.
+    audit_days: Option<u32>,
 }
 
 /// What a sweep did.
@@ -41,6 +43,12 @@ pub struct Swept {
 }
 
 impl Retention {
+    /// The same, with audit events kept for so long.
+    #[must_use]
+    pub fn keeping_audit(self, days: u32) -> Self {
+        Self { audit_days: Some(days), ..self }
+    }
+
     fn least_days(&self) -> Option<u32> {
         self.days.values().min().copied()
     }
@@ -68,7 +76,7 @@ impl Outbox {
                 Some((flow, u32::from_be_bytes(record.value.as_slice().try_into().ok()?)))
             }));
             if ended {
-                return Ok(Retention { days });
+                return Ok(Retention { days, audit_days: None });
             }
         }
     }
@@ -131,8 +139,16 @@ impl Outbox {
         if let Some(files) = &self.files {
             files.sweep().await?;
         }
-        let Some(least_days) = retention.least_days() else { return Ok(swept) };
         let now_ms = self.clock.now_ms();
+        if let Some(days) = retention.audit_days {
+            match audit::trim(&self.store, ago(now_ms, days)).await {
+                // With the next sweep.
+                Ok(0) | Err(store::Error::Busy) => {}
+                Ok(trimmed) => tracing::info!(trimmed, "audit events were deleted whose time was over"),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let Some(least_days) = retention.least_days() else { return Ok(swept) };
         let mut after = None;
         loop {
             let scan = Scan { after, limit: PAGE, ..Scan::default() };
@@ -161,7 +177,11 @@ impl Outbox {
                 "what was deleted could not be overwritten yet; it is tried again at the next sweep"
             );
         }
-        Ok(swept)
+        // Whoever erased it: the nodes do it for each other, and nobody waits for it.
+        match self.store.rewrite_log(false).await {
+            Ok(_) | Err(store::Error::Busy) => Ok(swept),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn sweep_one(

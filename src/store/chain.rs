@@ -4,12 +4,20 @@
 //! Invariant: link and record are written in one transaction, and the head, sealed by its own tag, names the last of them.
 //! So a record that was changed, deleted, moved or cut off at the end is found by whoever has the key, and nobody without
 //! it can make a chain that looks whole. Not found is a whole file that was put back to an earlier state of itself.
+//!
+//! The oldest links can be taken off together with their records: then a head sealed in words of its own, the *start*, says
+//! what the first that is left stands on. Only links that are as they were written are taken off.
 
 /// A keyed hash whose key the store never sees.
 pub trait Mac: Send + Sync {
     /// The tag over the parts, borders included; tags of different domains are never the same.
     fn mac(&self, domain: &str, parts: &[&[u8]]) -> [u8; 32];
 }
+
+/// What the last link is sealed as.
+const HEAD: &str = "audit head";
+/// What the last of the links that were taken off is sealed as.
+const START: &str = "audit start";
 
 /// Where a chain begins.
 const BEGIN: [u8; 32] = [0; 32];
@@ -41,19 +49,37 @@ impl Head {
         Self { number, tag: mac.mac("audit link", &[&self.tag, &number.to_be_bytes(), key, value]) }
     }
 
-    /// The bytes of the record that names it.
+    /// The bytes of the record that names it as the last.
     pub(super) fn to_bytes(self, mac: &dyn Mac) -> Vec<u8> {
-        let seal = mac.mac("audit head", &[&self.number.to_be_bytes(), &self.tag]);
-        [self.number.to_be_bytes().as_slice(), &self.tag, &seal].concat()
+        self.sealed(mac, HEAD)
     }
 
     /// Reads it back; `None` if it was not sealed with this key.
     pub(super) fn from_bytes(bytes: &[u8], mac: &dyn Mac) -> Option<Self> {
+        Self::opened(bytes, mac, HEAD)
+    }
+
+    /// The bytes of the record that names it as what the chain stands on.
+    pub(super) fn to_start(self, mac: &dyn Mac) -> Vec<u8> {
+        self.sealed(mac, START)
+    }
+
+    /// Reads that back; `None` if it was not sealed with this key.
+    pub(super) fn from_start(bytes: &[u8], mac: &dyn Mac) -> Option<Self> {
+        Self::opened(bytes, mac, START)
+    }
+
+    fn sealed(self, mac: &dyn Mac, domain: &str) -> Vec<u8> {
+        let seal = mac.mac(domain, &[&self.number.to_be_bytes(), &self.tag]);
+        [self.number.to_be_bytes().as_slice(), &self.tag, &seal].concat()
+    }
+
+    fn opened(bytes: &[u8], mac: &dyn Mac, domain: &str) -> Option<Self> {
         let (number, rest) = bytes.split_first_chunk::<8>()?;
         let (tag, _seal) = rest.split_first_chunk::<32>()?;
         let head = Self { number: u64::from_be_bytes(*number), tag: *tag };
         // Whoever can watch this comparison has the file and no use for its time.
-        (head.to_bytes(mac) == bytes).then_some(head)
+        (head.sealed(mac, domain) == bytes).then_some(head)
     }
 }
 

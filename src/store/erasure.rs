@@ -3,6 +3,9 @@
 //! Whoever writes a record about a submission (its place in a list, its kept replies, the hashes it is found by) writes a
 //! trace with it, in the same batch. Erasing follows the traces, so nothing has to be searched for, and nothing is missed
 //! because two programs disagree on what belongs to a submission.
+//!
+//! Where nodes share a store, one tombstone keeps a submission, its deliveries and all records whose keys name it
+//! ([`is_named_by`]) from coming back. Any other record has a tombstone of its own.
 
 use super::{DeliveryState, Put, Table};
 
@@ -23,6 +26,20 @@ pub(super) fn traced(trace: &[u8]) -> Option<(i64, &[u8])> {
     let (_submission, rest) = trace.split_first_chunk::<16>()?;
     let (table, key) = rest.split_first()?;
     Some((i64::from(*table), key))
+}
+
+/// Whether the key of a record (of a delivery: table 0) names the submission that it belongs to, so that its tombstone is
+/// that of the submission. `common.lua` knows the same keys.
+pub(super) fn is_named_by(submission: &[u8], table: i64, key: &[u8]) -> bool {
+    let is_of = |named: Table| table == named.number();
+    match key.len() {
+        _ if table == 0 => true,
+        24 if is_of(Table::Timeline) => key.ends_with(submission),
+        48 if is_of(Table::Person) => key.ends_with(submission),
+        16 if is_of(Table::File) => key == submission,
+        17.. if is_of(Table::Trace) => key.starts_with(submission),
+        _ => false,
+    }
 }
 
 /// What to erase, and when it may be.
@@ -47,6 +64,19 @@ pub struct Settled {
     pub delivered_by_ms: i64,
     /// Those that were given up: at this time or earlier.
     pub dead_by_ms: i64,
+}
+
+/// Whether the shared copy's log still has what was erased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rewrite {
+    /// It has nothing of it, or there is no shared copy.
+    Done,
+    /// It is being written anew without it.
+    Begun,
+    /// It cannot be written anew now: to be asked again.
+    Later,
+    /// The server does not do it for us.
+    Refused,
 }
 
 /// What became of it.

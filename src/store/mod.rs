@@ -30,7 +30,7 @@ pub use cluster::{Pace, SharedOpenError, SharedOptions, SharedTime, Tasks};
 #[cfg(feature = "faults")]
 pub use embedded::FaultSwitches;
 pub use embedded::{MIN_SQLITE_VERSION, OpenError, Options, RestoreError};
-pub use erasure::{Erased, Erasure, Settled, trace};
+pub use erasure::{Erased, Erasure, Rewrite, Settled, trace};
 pub use record::{
     Batch, Claim, Delivery, DeliveryFilter, DeliveryState, Expectation, Lane, NewDelivery, Precondition, Put,
     QueueDepth, Record, Reopen, Reopened, Scan, Settlement, Verdict, Version,
@@ -153,6 +153,11 @@ pub trait Backend: Send + Sync {
     fn chain_beginning(&self, mac: &dyn Mac) -> Put;
     /// The last link of the audit chain; `None` if the head is gone or was not sealed with this key.
     fn chain_head(&self, mac: Arc<dyn Mac>) -> Pending<'_, Option<Head>>;
+    /// What the chain stands on, if its oldest links were taken off; `None` also if that was not sealed with this key.
+    fn chain_start(&self, mac: Arc<dyn Mac>) -> Pending<'_, Option<Head>>;
+    /// Deletes up to `limit` of the oldest audit records whose keys are before this one, and takes their links off the chain;
+    /// says how many it may have been. Nothing that was changed is deleted.
+    fn trim_audit(&self, before: Vec<u8>, limit: u32) -> Pending<'_, u64>;
     /// Reads links of the audit chain in their order.
     fn trail(&self, after: u64, limit: u32) -> Pending<'_, Vec<Link>>;
     /// Deletes a submission with its deliveries and every record that a trace of it names.
@@ -161,6 +166,10 @@ pub trait Backend: Send + Sync {
     fn untraced(&self, limit: u32) -> Pending<'_, Vec<Vec<u8>>>;
     /// Overwrites what deleted records left in the files. `false` if it has to be asked for again, later.
     fn scrub(&self) -> Pending<'_, bool>;
+    /// Has the shared copy write its log anew without what was erased: within the hour, or at once.
+    fn rewrite_log(&self, _at_once: bool) -> Pending<'_, Rewrite> {
+        Box::pin(std::future::ready(Ok(Rewrite::Done)))
+    }
     /// Writes a whole copy of one moment to a new file. Nobody waits for it.
     fn copy_to(&self, path: PathBuf) -> Pending<'_, ()>;
     /// What is wrong with the files; nothing if they are sound.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use formgate::audit::{Broken, Event, Verified, newest, verify};
+use formgate::audit::{Broken, Event, Verified, newest, trim, verify};
 use formgate::crypto::MacKey;
 use formgate::store::{
     Batch, Error, Expectation, NewDelivery, Options, Put, Settlement, Store, Table, Verdict,
@@ -218,4 +218,120 @@ async fn a_trail_longer_than_a_page_is_verified_to_its_end() {
     tamper(folder.path(), "DELETE FROM record WHERE tbl = 9 AND key = x'00000000000007d1'");
     let store = Store::open_embedded(&Options::new(folder.path())).expect("the store opens");
     assert_eq!(verified(&store, &key).await.broken, Some(Broken::Deleted { number: 2_001 }));
+}
+
+/// A closed store with so many chained events, one a millisecond.
+async fn long(key: &Arc<MacKey>, count: i64) -> TempDir {
+    let folder = TempDir::new().expect("a folder");
+    let store = open(folder.path(), key).await;
+    for first in (1..=count).step_by(250) {
+        let numbers = first..=(first + 249).min(count);
+        let batch = numbers.fold(Batch::at(0), |batch, number| batch.put(event(number)));
+        store.commit(batch).await.expect("a commit");
+    }
+    store.close().await.expect("a clean close");
+    folder
+}
+
+#[tokio::test]
+async fn events_whose_time_is_over_are_deleted_and_the_rest_is_verified_from_there_on() {
+    let key = Arc::new(MacKey::generate());
+    let folder = long(&key, 2_500).await;
+    let store = open(folder.path(), &key).await;
+    let whole = verified(&store, &key).await;
+    assert_eq!((whole.trimmed, whole.entries, whole.broken), (0, 2_500, None));
+    assert_eq!(trim(&store, 1).await.expect("a write"), 0, "all are younger");
+    assert_eq!(trim(&store, 1_501).await.expect("a write"), 1_500);
+    let rest = verified(&store, &key).await;
+    assert_eq!((rest.trimmed, rest.entries, rest.older, rest.broken), (1_500, 1_000, 0, None));
+    assert_eq!(rest.tag, whole.tag, "the end is what it was");
+    assert_eq!(newest(&store, 9_000).await.expect("a read").len(), 1_000);
+    // It goes on, also in the next process, and is trimmed again.
+    store.commit(Batch::at(0).put(event(2_501))).await.expect("a commit");
+    store.close().await.expect("a clean close");
+    let store = open(folder.path(), &key).await;
+    store.commit(Batch::at(0).put(event(2_502))).await.expect("a commit");
+    assert_eq!(trim(&store, 9_000).await.expect("a write"), 1_002);
+    store.commit(Batch::at(0).put(event(2_503))).await.expect("a commit");
+    let rest = verified(&store, &key).await;
+    assert_eq!((rest.trimmed, rest.entries, rest.older, rest.broken), (2_502, 1, 0, None));
+}
+
+#[tokio::test]
+async fn nobody_without_the_key_can_take_events_off_and_what_was_changed_is_not_taken_off() {
+    let key = Arc::new(MacKey::generate());
+    let trimmed = async |sql: &str| {
+        let folder = long(&key, 20).await;
+        let store = open(folder.path(), &key).await;
+        assert_eq!(trim(&store, 6).await.expect("a write"), 5);
+        store.close().await.expect("a clean close");
+        tamper(folder.path(), sql);
+        let store = open(folder.path(), &key).await;
+        (verified(&store, &key).await, store, folder)
+    };
+    let first_links = "DELETE FROM record WHERE tbl = 9 AND length(key) = 8 AND key <= x'0000000000000008';
+         DELETE FROM record WHERE tbl = 4 AND key < x'0000000000000009';";
+    let start = "UPDATE record SET value = CAST(x'0000000000000008' || substr(value, 9) AS BLOB)
+         WHERE tbl = 9 AND key = x'00';";
+    // The head is no start.
+    let head = "UPDATE record SET value = (SELECT value FROM record WHERE tbl = 9 AND key = x'')
+         WHERE tbl = 9 AND key = x'00';";
+    for (sql, number) in [
+        (first_links.to_owned(), 6),
+        (format!("{first_links}{start}"), 1),
+        ("DELETE FROM record WHERE tbl = 9 AND key = x'00'".to_owned(), 1),
+        (head.to_owned(), 1),
+    ] {
+        let (found, ..) = trimmed(&sql).await;
+        assert_eq!(found.broken, Some(Broken::Deleted { number }), "{sql}");
+    }
+    let changed = format!(
+        "UPDATE record SET value = CAST(replace(CAST(value AS TEXT), 'thing-9', 'thing-x') AS BLOB)
+         WHERE {TABLES} AND CAST(value AS TEXT) LIKE '%thing-9%'"
+    );
+    let (found, store, _folder) = trimmed(&changed).await;
+    assert!(matches!(found.broken, Some(Broken::Changed { number: 9, .. })), "{found:?}");
+    assert_eq!(trim(&store, 15).await.expect("a write"), 3, "up to there");
+    let found = verified(&store, &key).await;
+    assert_eq!((found.trimmed, found.entries), (8, 0));
+    assert!(matches!(found.broken, Some(Broken::Changed { number: 9, .. })), "it is still to be found");
+}
+
+#[tokio::test]
+async fn an_event_without_a_link_is_named_among_very_many() {
+    let key = Arc::new(MacKey::generate());
+    let folder = long(&key, 120_000).await;
+    let store = open(folder.path(), &key).await;
+    assert_eq!(verified(&store, &key).await.broken, None);
+    store.close().await.expect("a clean close");
+    let store = Store::open_embedded(&Options::new(folder.path())).expect("the store opens");
+    for number in [70_000, 3_001, 110_000] {
+        let by_hand = Event::ok(number, "somebody", "thing.done", format_args!("planted-{number}"));
+        store.commit(Batch::at(0).put(by_hand.put())).await.expect("a commit");
+    }
+    let found = verified(&store, &key).await;
+    let Some(Broken::Unchained { event }) = found.broken else { panic!("{found:?}") };
+    assert!(event.contains("planted-3001"), "the oldest: {event}");
+}
+
+#[tokio::test]
+async fn a_trail_that_is_trimmed_while_it_is_verified_is_whole() {
+    let key = Arc::new(MacKey::generate());
+    let folder = long(&key, 8_000).await;
+    let store = open(folder.path(), &key).await;
+    let trimming = {
+        let store = store.clone();
+        tokio::spawn(async move {
+            for before in (500..=6_000).step_by(500) {
+                trim(&store, before).await.expect("a write");
+                tokio::task::yield_now().await;
+            }
+        })
+    };
+    while !trimming.is_finished() {
+        assert_eq!(verified(&store, &key).await.broken, None);
+    }
+    trimming.await.expect("no panic");
+    let found = verified(&store, &key).await;
+    assert_eq!((found.trimmed, found.entries), (5_999, 2_001));
 }

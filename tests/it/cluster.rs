@@ -2,6 +2,7 @@
 
 pub mod apps;
 mod confirms;
+mod erased;
 pub mod fixture;
 mod full;
 mod others;

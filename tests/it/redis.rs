@@ -1,7 +1,9 @@
 //! What nodes share, on real servers.
 
 pub mod confirms;
+mod graves;
 mod offers;
+mod rewrites;
 pub mod server;
 mod servers;
 mod sweeps;

@@ -12,13 +12,14 @@ use super::{Control, Told, gone, say};
 use crate::audit;
 use crate::crypto::MacKey;
 use crate::outbox::{self, Clock as _, Person, SystemClock};
-use crate::store::{Scan, Table};
+use crate::store::{Rewrite, Scan, Table};
 
 /// Sealed records of each kind that a check opens, from either end.
 const SAMPLE: u32 = 500;
 /// How long a command may be silent.
 const STILL: Duration = Duration::from_secs(15);
 const FILES: &str = "links to them open nothing any more, but what it has kept stays until it is deleted there. HubSpot keeps them in its file manager, under /formgate/FLOW/ID; formgate audit list names the IDs (submission.erased).";
+const LOG: &str = "The append-only file of Redis still holds remains:";
 const REMAINS: &str = "Someone was reading all the time, so the files still hold remains; the running server overwrites them later.";
 
 /// What is asked.
@@ -78,10 +79,19 @@ impl Control {
     }
 
     async fn verify(&self, tell: &mpsc::Sender<Told>) -> Result<(), String> {
-        let verified = audit::verify(&self.store, Arc::<MacKey>::clone(&self.chain)).await.map_err(text)?;
+        let verifying = audit::verify(&self.store, Arc::<MacKey>::clone(&self.chain));
+        let verified = while_telling(tell, "still reading the audit trail", verifying).await.map_err(text)?;
         if verified.older > 0 {
             say(tell, format!("{} events are older than the chain and not protected by it", verified.older))
                 .await?;
+        }
+        if verified.trimmed > 0 {
+            let (trimmed, first) = (verified.trimmed, verified.trimmed.saturating_add(1));
+            say(
+                tell,
+                format!("the trail begins at entry {first}; the time of the {trimmed} before it was over"),
+            )
+            .await?;
         }
         let entries = verified.entries;
         if let Some(broken) = verified.broken {
@@ -169,7 +179,8 @@ impl Control {
                 let _full_or_gone = tell.try_send(Told::Remark(format!("{erased} submissions are erased")));
             }
         };
-        let erased = self.outbox.erase_person(person, "cli", progress).await.map_err(text)?;
+        let erasing = self.outbox.erase_person(person, "cli", progress);
+        let erased = while_telling(tell, "still erasing", erasing).await.map_err(text)?;
         say(tell, format!("{} submissions were erased", erased.erased)).await?;
         for (destination, count) in &erased.gone_to {
             say(tell, format!("{destination} had got {count} of them: have them erased there, too")).await?;
@@ -186,6 +197,17 @@ impl Control {
         }
         if !erased.scrubbed {
             tell.send(Told::Remark(REMAINS.to_owned())).await.map_err(|_| gone())?;
+        }
+        let log = match erased.log {
+            Rewrite::Done => None,
+            Rewrite::Begun => Some("it is being written anew without them."),
+            Rewrite::Later => Some("it cannot be written anew now. The erasure is ended when it was."),
+            Rewrite::Refused => Some(
+                "it does not let us have it written anew (+bgrewriteaof). Have it done, or wait until it does so by itself.",
+            ),
+        };
+        if let Some(log) = log {
+            tell.send(Told::Remark(format!("{LOG} {log}"))).await.map_err(|_| gone())?;
         }
         let remark = "Backups made before still hold them: delete those, or let them age out.";
         tell.send(Told::Remark(remark.to_owned())).await.map_err(|_| gone())

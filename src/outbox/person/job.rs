@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::By;
 use crate::outbox::history::Attempt;
 use crate::outbox::query::DeliveryView;
-use crate::store::{DeliveryState, Put, Table};
+use crate::store::{DeliveryState, Put, Rewrite, Table};
+
+/// Bytes of the hash that audit events show.
+const NAMED: usize = 8;
 
 /// How far an erasure is, as kept in the store. It holds the hash and not the person.
 #[derive(Clone, Serialize, Deserialize)]
@@ -64,23 +67,38 @@ impl Job {
         }
     }
 
-    pub(super) fn done(self, scrubbed: bool) -> ErasedPerson {
+    pub(super) fn done(self, scrubbed: bool, log: Rewrite) -> ErasedPerson {
         let Self { erased, gone_to, maybe_gone_to, files_at, .. } = self;
-        ErasedPerson { erased, gone_to, maybe_gone_to, files_at, scrubbed }
+        ErasedPerson { erased, gone_to, maybe_gone_to, files_at, scrubbed, log }
     }
 
     /// How its audit event says what is out of reach.
-    pub(super) fn outcome(&self) -> String {
-        if self.files_at.is_empty() {
-            return "ok".to_owned();
+    pub(super) fn outcome(&self, log: Rewrite) -> String {
+        let mut left = Vec::new();
+        if !self.files_at.is_empty() {
+            let files: Vec<_> = self.files_at.iter().map(|(to, files)| format!("{to} {files}")).collect();
+            left.push(format!("files that were sent to {}", files.join(", ")));
         }
-        let left: Vec<_> = self.files_at.iter().map(|(to, files)| format!("{to} {files}")).collect();
-        format!("ok, but for files that were sent to {}", left.join(", "))
+        match log {
+            Rewrite::Done => {}
+            Rewrite::Refused => {
+                left.push("the log of Redis, which it does not let be written anew".to_owned())
+            }
+            Rewrite::Begun | Rewrite::Later => {
+                left.push("the log of Redis, which is being written anew".to_owned());
+            }
+        }
+        if left.is_empty() { "ok".to_owned() } else { format!("ok, but for {}", left.join("; and for ")) }
+    }
+
+    /// Keeps no more of the hash than its name shows: nothing is looked for by it any more.
+    pub(super) fn forget(&mut self) {
+        self.hash.iter_mut().skip(NAMED).for_each(|byte| *byte = 0);
     }
 
     /// How audit events name it: enough to match a request, too little to find a person.
     pub(super) fn subject(&self) -> String {
-        let hash: String = self.hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let hash: String = self.hash.iter().take(NAMED).map(|byte| format!("{byte:02x}")).collect();
         format!("{} {hash}", self.by.name())
     }
 
@@ -108,4 +126,6 @@ pub struct ErasedPerson {
     pub files_at: BTreeMap<String, u64>,
     /// Whether the files were scrubbed, too; if not, the running server does it later.
     pub scrubbed: bool,
+    /// Whether the log of the shared copy was written anew, too. While it was not, the erasure is not ended.
+    pub log: Rewrite,
 }

@@ -14,7 +14,7 @@ use super::node::Node;
 use crate::fault;
 use crate::store::{
     Backend, Batch, Claim, Delivery, DeliveryFilter, Erased, Erasure, Error, Fatal, Head, Link, Mac, Pending,
-    Put, QueueDepth, Rate, Record, Reopened, Scan, Settlement, Standing, Table, Tokens,
+    Put, QueueDepth, Rate, Record, Reopened, Rewrite, Scan, Settlement, Standing, Table, Tokens,
 };
 
 impl Cluster {
@@ -85,6 +85,20 @@ impl Backend for Cluster {
         self.node.journal.chain_head(mac)
     }
 
+    fn chain_start(&self, mac: Arc<dyn Mac>) -> Pending<'_, Option<Head>> {
+        self.node.journal.chain_start(mac)
+    }
+
+    fn trim_audit(&self, before: Vec<u8>, limit: u32) -> Pending<'_, u64> {
+        Box::pin(async move {
+            // First here, so that nothing is told again that was deleted there. What another node still has comes back with a
+            // refill, and goes with the next time.
+            let here = self.node.journal.trim_audit(before.clone(), limit).await?;
+            let asked = self.node.ask(self.node.pace.work, |redis| redis.trim_audit(&before, limit));
+            Ok(asked.await?.unwrap_or(0).max(here))
+        })
+    }
+
     fn trail(&self, after: u64, limit: u32) -> Pending<'_, Vec<Link>> {
         self.node.journal.trail(after, limit)
     }
@@ -104,6 +118,13 @@ impl Backend for Cluster {
 
     fn scrub(&self) -> Pending<'_, bool> {
         self.node.journal.scrub()
+    }
+
+    fn rewrite_log(&self, at_once: bool) -> Pending<'_, Rewrite> {
+        Box::pin(async move {
+            let asked = self.node.ask(self.node.pace.work, |redis| redis.rewrite_log(at_once)).await?;
+            Ok(asked.unwrap_or(Rewrite::Later))
+        })
     }
 
     fn copy_to(&self, path: PathBuf) -> Pending<'_, ()> {

@@ -12,6 +12,8 @@ pub(super) type SharedMac = Arc<OnceLock<Arc<dyn Mac>>>;
 
 /// The head's key: before every link's.
 const HEAD: &[u8] = b"";
+/// The key of what the chain stands on since its oldest links were taken off: behind the head's, before every link's.
+const START: &[u8] = b"\0";
 
 /// The record of a chain that has no link yet.
 pub(super) fn beginning(mac: &dyn Mac) -> Put {
@@ -21,9 +23,11 @@ pub(super) fn beginning(mac: &dyn Mac) -> Put {
 /// The chain as the writer knows it.
 pub(super) struct Chain<'c> {
     mac: SharedMac,
+    connection: &'c Connection,
     get: Statement<'c>,
     last: Statement<'c>,
     put: Statement<'c>,
+    delete: Statement<'c>,
     head: Option<Head>,
     /// The head at the last savepoint.
     marked: Option<Head>,
@@ -35,6 +39,8 @@ impl<'c> Chain<'c> {
     pub(super) fn prepare(connection: &'c Connection, mac: SharedMac) -> rusqlite::Result<Self> {
         Ok(Self {
             mac,
+            connection,
+            delete: connection.prepare("DELETE FROM record WHERE tbl = ?1 AND key = ?2")?,
             get: connection.prepare("SELECT value FROM record WHERE tbl = ?1 AND key = ?2")?,
             last: connection.prepare("SELECT key FROM record WHERE tbl = ?1 ORDER BY key DESC LIMIT 1")?,
             put: connection.prepare("INSERT OR REPLACE INTO record (tbl, key, value) VALUES (?1, ?2, ?3)")?,
@@ -77,6 +83,28 @@ impl<'c> Chain<'c> {
         Ok(())
     }
 
+    /// Takes up to `limit` of the oldest links off whose events have keys before this one, with the events; says how many.
+    /// It stops at what is not as it was written: that stays to be found.
+    pub(super) fn trim(&mut self, before: &[u8], limit: u32) -> rusqlite::Result<u64> {
+        let Some(mac) = self.mac.get().cloned() else { return Ok(0) };
+        let first = start(self.connection, &*mac)?.unwrap_or(Head::NONE);
+        let mut last = first;
+        for link in trail(self.connection, first.number, limit)? {
+            let Some(value) = link.value.filter(|_| link.key.as_slice() < before) else { break };
+            let next = last.next(&*mac, &link.key, &value);
+            if next.number != link.number || next.tag.as_slice() != link.tag {
+                break;
+            }
+            self.delete.execute(params![Table::Audit.number(), link.key])?;
+            self.delete.execute(params![Table::AuditLink.number(), link.number.to_be_bytes()])?;
+            last = next;
+        }
+        if last != first {
+            self.put.execute(params![Table::AuditLink.number(), START, last.to_start(&*mac)])?;
+        }
+        Ok(last.number.saturating_sub(first.number))
+    }
+
     /// The head on disk. One that is gone or not ours is not mended: what follows stands on nothing, and shows it.
     fn read(&mut self, mac: &dyn Mac) -> rusqlite::Result<Head> {
         let table = Table::AuditLink.number();
@@ -116,8 +144,15 @@ pub(super) fn trail(connection: &Connection, after: u64, limit: u32) -> rusqlite
 
 /// The head, if it was sealed with this key.
 pub(super) fn head(connection: &Connection, mac: &dyn Mac) -> rusqlite::Result<Option<Head>> {
+    Ok(value(connection, HEAD)?.and_then(|head| Head::from_bytes(&head, mac)))
+}
+
+/// What the chain stands on, if links were taken off and it was sealed with this key.
+pub(super) fn start(connection: &Connection, mac: &dyn Mac) -> rusqlite::Result<Option<Head>> {
+    Ok(value(connection, START)?.and_then(|start| Head::from_start(&start, mac)))
+}
+
+fn value(connection: &Connection, key: &[u8]) -> rusqlite::Result<Option<Vec<u8>>> {
     let sql = "SELECT value FROM record WHERE tbl = ?1 AND key = ?2";
-    let read = connection.query_row(sql, params![Table::AuditLink.number(), HEAD], |row| row.get(0));
-    let head: Option<Vec<u8>> = read.optional()?;
-    Ok(head.and_then(|head| Head::from_bytes(&head, mac)))
+    connection.query_row(sql, params![Table::AuditLink.number(), key], |row| row.get(0)).optional()
 }

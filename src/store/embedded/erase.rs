@@ -6,7 +6,7 @@ use super::journal::{Stamp, TOMBSTONE};
 use super::prefix_end;
 use super::statements::DELIVERIES;
 use crate::fault;
-use crate::store::erasure::traced;
+use crate::store::erasure::{is_named_by, traced};
 use crate::store::{DeliveryState, Erased, Erasure, Table};
 
 /// Pages given back to the system at one time; their content was overwritten before.
@@ -23,7 +23,8 @@ pub(super) struct Eraser<'c> {
     delete_traces: Statement<'c>,
     bury: Statement<'c>,
     // What a journal keeps of it.
-    keys: Statement<'c>,
+    delete_older: Statement<'c>,
+    delete_older_deliveries: Statement<'c>,
     tombstone: Statement<'c>,
 }
 
@@ -44,7 +45,10 @@ impl<'c> Eraser<'c> {
                  SELECT tbl, key, x'', ?3, coalesce(?4, shared), coalesce(?5, pending) FROM record
                  WHERE tbl = ?1 AND key = ?2",
             )?,
-            keys: connection.prepare("SELECT key FROM delivery WHERE submission = ?1")?,
+            delete_older: connection
+                .prepare("DELETE FROM record WHERE tbl = ?1 AND key = ?2 AND coalesce(shared, 1) <= ?3")?,
+            delete_older_deliveries: connection
+                .prepare("DELETE FROM delivery WHERE submission = ?1 AND coalesce(shared, 1) <= ?2")?,
             tombstone: connection.prepare(TOMBSTONE)?,
         })
     }
@@ -80,13 +84,9 @@ impl<'c> Eraser<'c> {
             self.delete.execute(params![table, key])?;
         }
         if let Some(Stamp { version, pending }) = stamp {
-            let deliveries = self
-                .keys
-                .query_map(params![erasure.submission], |row| row.get(0))?
-                .collect::<rusqlite::Result<Vec<Vec<u8>>>>()?;
-            let deliveries = deliveries.iter().map(|key| (DELIVERIES, key.as_slice()));
-            let traces = traces.iter().map(|key| (Table::Trace.number(), key.as_slice()));
-            for (table, key) in gone.into_iter().chain(traces).chain(deliveries) {
+            let unnamed = |(table, key): &(i64, &[u8])| !is_named_by(&erasure.submission, *table, key);
+            let whole = (Table::Submission.number(), erasure.submission.as_slice());
+            for (table, key) in gone.into_iter().filter(unnamed).chain([whole]) {
                 self.tombstone.execute(params![table, key, version, pending])?;
             }
         }
@@ -97,6 +97,30 @@ impl<'c> Eraser<'c> {
         let until_ms = erasure.forget_at_ms;
         self.bury.execute(params![submission.0, submission.1, until_ms, version, pending])?;
         Ok(Erased::Done { deliveries })
+    }
+
+    /// Deletes what belongs to a submission that was erased elsewhere in this version; says from which tables.
+    pub(super) fn forget_older(&mut self, submission: [u8; 16], version: i64) -> rusqlite::Result<Vec<i64>> {
+        let (first, end) = range(submission);
+        let trace = Table::Trace.number();
+        let traces = self
+            .traces
+            .query_map(params![trace, first, end], |row| row.get(0))?
+            .collect::<rusqlite::Result<Vec<Vec<u8>>>>()?;
+        let mut tables = Vec::new();
+        for (table, key) in traces
+            .iter()
+            .filter_map(|trace| traced(trace))
+            .chain(traces.iter().map(|key| (trace, key.as_slice())))
+        {
+            if self.delete_older.execute(params![table, key, version])? > 0 {
+                tables.push(table);
+            }
+        }
+        if self.delete_older_deliveries.execute(params![submission, version])? > 0 {
+            tables.push(DELIVERIES);
+        }
+        Ok(tables)
     }
 }
 

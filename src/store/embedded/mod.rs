@@ -293,6 +293,14 @@ impl Backend for Embedded {
         Box::pin(self.readers.read(move |connection| chain::head(connection, &*mac)))
     }
 
+    fn chain_start(&self, mac: Arc<dyn Mac>) -> Pending<'_, Option<Head>> {
+        Box::pin(self.readers.read(move |connection| chain::start(connection, &*mac)))
+    }
+
+    fn trim_audit(&self, before: Vec<u8>, limit: u32) -> Pending<'_, u64> {
+        Box::pin(self.writer.write(move |statements| statements.trim_audit(&before, limit).map(Ok)))
+    }
+
     fn trail(&self, after: u64, limit: u32) -> Pending<'_, Vec<Link>> {
         Box::pin(self.readers.read(move |connection| chain::trail(connection, after, limit)))
     }

@@ -368,6 +368,16 @@ impl<'c> Statements<'c> {
         Ok(erased)
     }
 
+    /// Deletes what belongs to a submission that was erased elsewhere in this version; says from which tables.
+    pub(super) fn forget_older(&mut self, submission: [u8; 16], version: i64) -> rusqlite::Result<Vec<i64>> {
+        self.eraser.forget_older(submission, version)
+    }
+
+    /// Takes the oldest links off the audit chain, with their events.
+    pub(super) fn trim_audit(&mut self, before: &[u8], limit: u32) -> rusqlite::Result<u64> {
+        self.chain.trim(before, limit)
+    }
+
     pub(super) fn clamp_due(&mut self, latest_ms: i64) -> rusqlite::Result<u64> {
         self.clamp_due.execute(params![latest_ms]).map(|changed| changed as u64)
     }

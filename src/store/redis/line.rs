@@ -77,6 +77,26 @@ impl Line {
         self.in_time(self.asking(command, None)).await
     }
 
+    /// Asks for something that the server may refuse; the inner error is what it says then.
+    pub(super) async fn ask_leave(
+        self: &Arc<Self>,
+        command: &redis::Cmd,
+    ) -> Result<Result<Value, String>, Error> {
+        let asking = async {
+            let mut connected = self.connected().await?;
+            match self.send(&mut connected, command).await {
+                Ok(value) => Ok(Ok(value)),
+                Err(error) => match error.code() {
+                    Some(code) if !MOVED.contains(&code) => {
+                        Ok(Err(format!("{code} {}", error.detail().unwrap_or_default())))
+                    }
+                    _ => Err(self.judge(&error, connected.number)),
+                },
+            }
+        };
+        self.in_time(asking).await
+    }
+
     /// Runs a script, which is told to a server that does not know it.
     pub(super) async fn run(self: &Arc<Self>, script: &Script, command: &redis::Cmd) -> Result<Value, Error> {
         self.in_time(self.asking(command, Some(script))).await

@@ -16,17 +16,19 @@ mod line;
 mod options;
 mod primary;
 mod read;
+mod rewrite;
 mod script;
 mod share;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use self::code::{Answer, integer};
 use self::confirm::Confirmer;
 use self::line::Line;
 use self::primary::Finder;
-use self::script::{CLAIM, CLAMP, COMMIT, Call, ERASE, PURGE, RENEW, REOPEN, SETTLE, SWEEP, Script};
+use self::script::{CLAIM, CLAMP, COMMIT, Call, ERASE, PURGE, RENEW, REOPEN, SETTLE, SWEEP, Script, TRIM};
 use super::{
     Batch, Claim, Delivery, DeliveryState, Erased, Erasure, Expectation, Lane, Put, Record, Reopened,
     Settlement, Table, Verdict, Version,
@@ -70,6 +72,8 @@ pub struct Redis {
     prefix: Arc<str>,
     /// Of the last version; scripts take the prefix of all others from it.
     key: Arc<str>,
+    /// Whether it was told that the log is not to be written anew.
+    may_not_rewrite: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for Redis {
@@ -89,7 +93,8 @@ impl Redis {
         };
         let (line, confirmer) = (Line::new(Arc::clone(&finder)), Arc::new(Confirmer::new(finder, replicas)));
         line.open().await?;
-        let redis = Self { line, confirmer, prefix: options.prefix.as_str().into(), key: key.into() };
+        let (prefix, key) = (options.prefix.as_str().into(), key.into());
+        let redis = Self { line, confirmer, prefix, key, may_not_rewrite: Arc::default() };
         // A store without a name gives nothing out.
         redis.identity().await.map_err(|error| OpenError::OutOfReach(error.to_string()))?;
         Ok(redis)
@@ -247,6 +252,13 @@ impl Redis {
                 return Ok(all);
             }
         }
+    }
+
+    /// Deletes up to `limit` audit records, of whichever node, whose keys are before this one; says how many.
+    pub async fn trim_audit(&self, before: &[u8], limit: u32) -> Result<u64, Error> {
+        let call = self.call(&TRIM).number(Table::Audit.number()).bytes(before);
+        let call = call.number(limit.min(PAGE).into());
+        Ok(integer(&self.run(&TRIM, call).await?)?.unsigned_abs())
     }
 
     /// Deletes a submission with its deliveries and every record that a trace of it names. Says what is gone, by number of

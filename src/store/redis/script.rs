@@ -49,11 +49,13 @@ scripts! {
     REFILL = "refill.lua";
     RENEW = "renew.lua";
     REOPEN = "reopen.lua";
+    REWRITE = "rewrite.lua";
     SCAN = "scan.lua";
     SETTLE = "settle.lua";
     SLOW_DOWN = "slow_down.lua";
     SWEEP = "sweep.lua";
     TAKE_TOKENS = "take_tokens.lua";
+    TRIM = "trim.lua";
     UNTRACED = "untraced.lua";
 }
 

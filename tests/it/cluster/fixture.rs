@@ -43,7 +43,10 @@ impl Redis {
         self.kill();
         let mut command = Command::new("redis-server");
         command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--maxmemory-policy"]);
-        command.args(["noeviction", "--port", &self.port.to_string(), "--dir"]).arg(self.folder.path());
+        // What it keeps can be searched.
+        command
+            .args(["noeviction", "--rdbcompression", "no", "--port", &self.port.to_string(), "--dir"])
+            .arg(self.folder.path());
         let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         self.process = Some(process.expect("redis-server is installed"));
         let give_up = Instant::now() + PATIENCE;
@@ -65,6 +68,26 @@ impl Redis {
 
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// How many of these byte strings are in its files, and the names of those that have one.
+    pub fn keeps(&self, wanted: &[Vec<u8>]) -> (usize, Vec<String>) {
+        let files = self.folder.path().join("appendonlydir").read_dir().expect("a folder");
+        let files = files.map(|entry| entry.expect("an entry").path());
+        // One that is written anew may be gone in the next moment.
+        let files: Vec<_> = files.filter_map(|path| Some((std::fs::read(&path).ok()?, path))).collect();
+        let has = |content: &[u8], bytes: &[u8]| content.windows(bytes.len()).any(|window| window == bytes);
+        let found = wanted.iter().filter(|bytes| files.iter().any(|(content, _)| has(content, bytes)));
+        let names = files.iter().filter(|(content, _)| wanted.iter().any(|bytes| has(content, bytes)));
+        (found.count(), names.map(|(_, path)| path.display().to_string()).collect())
+    }
+
+    /// Sends a command, and reads its answer.
+    pub fn run<T: ::redis::FromRedisValue>(&self, command: &[&str]) -> T {
+        let client = ::redis::Client::open(self.url()).expect("an address");
+        let mut connection = client.get_connection_with_timeout(PATIENCE).expect("a connection");
+        let (name, arguments) = command.split_first().expect("a command");
+        ::redis::cmd(name).arg(arguments).query(&mut connection).expect("an answer")
     }
 }
 

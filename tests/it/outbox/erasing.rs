@@ -4,15 +4,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use formgate::crypto::MacKey;
 use formgate::outbox::{
     By, Clock as _, Contact, DeliveryKey, DestinationId, Error, Outcome, Person, Retention, Submission,
     SubmissionId, Swept,
 };
-use formgate::store::{Batch, DeliveryFilter, DeliveryState, Scan, Table};
+use formgate::store::{Batch, DeliveryFilter, DeliveryState, Rewrite, Scan, Table};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::store_model::backend::on_both;
+use crate::store_model::backend::{Backend, Kind, on_both};
 
 use super::fixture::{Behaviour, Home, crm, submission};
 
@@ -387,4 +388,74 @@ async fn an_erasure_that_failed_is_ended_by_the_same_process_when_it_keeps_house
     stop.send_replace(true);
     keeping.await.expect("it ends");
     assert!(!is_there(&home, sent.id).await);
+}
+
+#[tokio::test]
+async fn an_erased_person_is_in_no_append_only_file_of_redis_and_the_outcome_says_if_it_refuses() {
+    let home = Home::on(Kind::Shared).await;
+    let redis = home.shared.as_ref().and_then(Backend::redis).expect("a node");
+    let crm = home.destination("crm", Behaviour::delivers());
+    let (ada, grace) = (
+        of_person(1, "+393331234567", "ada@example.com"),
+        of_person(2, "+447700900123", "grace@example.com"),
+    );
+    accept(&home, &ada, std::slice::from_ref(&crm.id)).await;
+    accept(&home, &grace, std::slice::from_ref(&crm.id)).await;
+    let (gone, others) = (remains(&home, ada.id).await, remains(&home, grace.id).await);
+    assert_eq!(redis.keeps(&gone).0, gone.len(), "the search finds what is there");
+    // In the file that it begins with, too, which is written in the format of snapshots.
+    redis.run::<()>(&["BGREWRITEAOF"]);
+    home.until(|| redis.keeps(&gone).1.iter().any(|name| name.contains(".base.rdb"))).await;
+    assert_eq!(redis.keeps(&gone).0, gone.len());
+
+    let person = by_phone("+393331234567");
+    let erased = home.outbox.erase_person(&person, "test", |_| {}).await.expect("an erasure");
+    assert_eq!((erased.erased, erased.scrubbed, erased.log), (1, true, Rewrite::Done));
+    assert_eq!(redis.keeps(&gone), (0, vec![]), "neither the body nor what it was found by");
+    assert_eq!(redis.keeps(&others).0, others.len());
+
+    redis.run::<()>(&["ACL", "SETUSER", "default", "-bgrewriteaof"]);
+    let person = by_phone("+447700900123");
+    let erased = home.outbox.erase_person(&person, "test", |_| {}).await.expect("an erasure");
+    assert_eq!((erased.erased, erased.log), (1, Rewrite::Refused));
+    assert_eq!(redis.keeps(&others[..2]).0, 2, "what is erased stays in the file until it is written anew");
+    let events = formgate::audit::newest(&home.store, 100).await.expect("a read");
+    let ends = events.iter().filter(|event| event.action == "person.erased");
+    let mut outcomes: Vec<_> = ends.map(|event| event.outcome.as_str()).collect();
+    outcomes.sort_unstable();
+    let refused = "ok, but for the log of Redis, which it does not let be written anew";
+    assert_eq!(outcomes, ["ok", refused]);
+    assert_eq!(home.outbox.oldest_erasure_ms().await.expect("a read"), None, "the job is ended");
+
+    // The nodes do it for each other when it may be done again.
+    redis.run::<()>(&["ACL", "SETUSER", "default", "+bgrewriteaof"]);
+    redis.run::<()>(&["SET", "{model}:rewriting", ""]);
+    let retention = retention(&home, 30).await;
+    home.until_async(|| async {
+        home.outbox.sweep(&retention).await.expect("a sweep");
+        redis.keeps(&others[..2]).0 == 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_sweep_deletes_audit_events_after_their_days_and_what_a_submission_had_stays() {
+    let home = Home::new();
+    let key = Arc::new(MacKey::from_bytes(&[5; 32]).expect("32 bytes"));
+    let beginning = home.store.chain_beginning(key.as_ref());
+    home.store.commit(Batch::at(0).put(beginning)).await.expect("a commit");
+    home.store.chain_audit(Arc::<MacKey>::clone(&key));
+    let retention = retention(&home, 4_000).await.keeping_audit(396);
+    accept(&home, &submission(1), &[]).await;
+    home.clock.advance(396 * DAY_MS);
+    accept(&home, &submission(2), &[]).await;
+    home.outbox.sweep(&retention).await.expect("a sweep");
+    let events = async || formgate::audit::newest(&home.store, 9).await.expect("a read").len();
+    assert_eq!(events().await, 2, "not before");
+    home.clock.advance(1);
+    home.outbox.sweep(&retention).await.expect("a sweep");
+    assert_eq!(events().await, 1);
+    assert!(is_there(&home, submission(1).id).await);
+    let found = formgate::audit::verify(&home.store, key).await.expect("a read");
+    assert_eq!((found.trimmed, found.entries, found.broken), (1, 1, None));
 }

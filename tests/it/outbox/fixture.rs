@@ -160,7 +160,7 @@ pub struct Home {
     pub store: Store,
     pub outbox: Outbox,
     /// What a store that nodes share stands on.
-    _shared: Option<Backend>,
+    pub shared: Option<Backend>,
 }
 
 impl Home {
@@ -188,7 +188,7 @@ impl Home {
         let index = MacKey::from_bytes(&[7; 32]).expect("32 bytes");
         // On a busy machine three seconds are over soon.
         let outbox = outbox.indexed(Arc::new(index)).accepting_within(PATIENCE);
-        Self { folder, clock, store, outbox, _shared: shared }
+        Self { folder, clock, store, outbox, shared }
     }
 
     /// What another process finds after this one died on the spot.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use formgate::store::redis::{Error, OpenError, Options, Redis, Topology};
-use formgate::store::{Batch, Put, Table};
+use formgate::store::{Batch, Erasure, Put, Table};
 
 use super::server::{Server, cluster, sentinel, until, valkey};
 use super::{claim, delivery, options};
@@ -25,6 +25,10 @@ async fn works(redis: &Redis) {
     assert_eq!(redis.claim(&claim(0, 9)).await.expect("a claim").len(), 1);
     assert!(redis.get(Table::Setting, b"a").await.expect("a read").is_some());
     redis.identity().await.expect("an answer");
+    let erasure =
+        Erasure { submission: [9; 16], settled: None, forget_at_ms: 9, deletes: vec![], puts: vec![] };
+    redis.erase(&erasure).await.expect("an erasure");
+    super::rewrites::rewritten(redis, true).await;
 }
 
 #[tokio::test]
@@ -176,6 +180,10 @@ async fn sentinels_lead_to_the_new_primary_after_a_failover() {
     assert_eq!(after.epoch, before.epoch);
     assert!(after.run_id != before.run_id && after.master_replid != before.master_replid);
     assert!(redis.delivery([1; 16]).await.expect("a read").is_some());
+    let rewrites = || replica.info("aof_rewrites").parse::<u64>().expect("a number");
+    let before = rewrites();
+    super::rewrites::rewritten(&redis, true).await;
+    assert_eq!(rewrites(), before + 1, "the new primary has files of its own");
 }
 
 #[tokio::test]

@@ -96,6 +96,14 @@ impl Backend {
         }
     }
 
+    /// What nodes share, if they do.
+    pub fn redis(&self) -> Option<&Redis> {
+        match self {
+            Self::Embedded(_) => None,
+            Self::Shared(shared) => Some(&shared.redis),
+        }
+    }
+
     /// Waits until others know what they have to.
     pub async fn told(&self) {
         if let Self::Shared(shared) = self {

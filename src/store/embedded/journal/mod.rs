@@ -12,6 +12,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::statements::{DELIVERIES, Statements, signed};
 use super::{Embedded, reader::Readers};
+use crate::store::erasure::is_named_by;
 use crate::store::{
     Batch, Claim, Delivery, DeliveryState, Erased, Erasure, Error, Put, Reopened, Settlement, Table,
 };
@@ -237,6 +238,11 @@ impl Statements<'_> {
                 Pulled::Gone(table, key, version) => {
                     let stamp = Stamp { version: *version, pending: false };
                     self.under(stamp, |statements| statements.bury(*table, key))?;
+                    if let (true, Ok(submission)) =
+                        (*table == Table::Submission.number(), key.as_slice().try_into())
+                    {
+                        changed.tables.extend(self.forget_older(submission, *version)?);
+                    }
                     let gone = self.with_journal(|journal| journal.delete(*table, key, *version))?;
                     if gone.is_ok_and(|gone| gone > 0) {
                         changed.tables.push(*table);
@@ -366,7 +372,9 @@ impl Embedded {
         let write = move |statements: &mut Statements<'_>| {
             statements.under(stamp, |it| {
                 for (table, key) in &gone {
-                    it.bury(*table, key)?;
+                    if !is_named_by(&erasure.submission, *table, key) {
+                        it.bury(*table, key)?;
+                    }
                     let deleted = it.with_journal(|journal| journal.delete(*table, key, stamp.version))?;
                     if let Err(error) = deleted {
                         return Ok(Err(error));

@@ -44,9 +44,29 @@ local function bury(t, key, version, at)
   call('ZADD', p .. 'xlog', at, name)
 end
 
-local function buried(t, key)
-  local version = call('HGET', p .. 'x', string.char(t) .. key)
+-- The submission that the key of a record about it names, if it does: a trace begins with it, an entry of the timeline (8
+-- bytes) and of the index of persons (32 bytes) end with it, the record of its files has its key.
+local function owner(t, key)
+  if t == 11 and #key > 16 then return string.sub(key, 1, 16) end
+  if t == 2 and #key == 24 or t == 10 and #key == 48 then return string.sub(key, -16) end
+  if t == 26 and #key == 16 then return key end
+  return nil
+end
+
+local function tombstone(name)
+  local version = call('HGET', p .. 'x', name)
   return version and unpack8(version)
+end
+
+-- The version of the tombstone of a record, or of the submission that it belongs to: one is enough for all of it.
+local function buried(t, key, submission)
+  submission = submission or owner(t, key)
+  local own, whole = tombstone(string.char(t) .. key), submission and tombstone('\1' .. submission)
+  return own and whole and math.max(own, whole) or own or whole
+end
+
+local function traces_of(submission)
+  return call('ZRANGEBYLEX', p .. 'k:11', '[' .. submission, '[' .. submission .. string.rep('\255', 256))
 end
 
 -- Submissions and the keys of their files. Other nodes have copies, and have to learn that one was written again.
@@ -59,7 +79,8 @@ local function put(t, key, value, expires, logged, version, at)
   call('ZADD', p .. 'k:' .. t, 0, key)
   if expires then call('ZADD', p .. 'exp', expires, name) else call('ZREM', p .. 'exp', name) end
   if logged then call('ZADD', p .. 'log', at, name) end
-  unbury(name)
+  -- What a submission was before it was erased stays buried, also if it comes anew.
+  if t ~= 1 then unbury(name) end
 end
 
 local function forget(t, key)

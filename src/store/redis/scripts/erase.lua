@@ -23,25 +23,31 @@ for at = 1, #siblings, 16 do
     told[#told + 1] = d and d.state or 0
   end
 end
-local version, gone = stamp(), {}
-local function delete(t, key)
-  forget(t, key)
-  bury(t, key, version, version)
+local version, gone, traced = stamp(), {}, {}
+local function name(t, key)
   gone[#gone + 1] = t
   gone[#gone + 1] = key
 end
-local last = submission .. string.rep('\255', 256)
-local traces = call('ZRANGEBYLEX', p .. 'k:11', '[' .. submission, '[' .. last)
-for _, trace in ipairs(traces) do
-  if #trace > 16 then delete(string.byte(trace, 17), string.sub(trace, 18)) end
+local function delete(t, key, found_by_all)
+  forget(t, key)
+  -- What names its submission needs no tombstone beside that one's, if every node finds it by a trace.
+  if not found_by_all or owner(t, key) ~= submission then bury(t, key, version, version) end
+  name(t, key)
 end
-for _, record in ipairs(deletes) do delete(record[1], record[2]) end
-for _, trace in ipairs(traces) do delete(11, trace) end
+local traces = traces_of(submission)
+for _, trace in ipairs(traces) do
+  if #trace > 16 then
+    traced[string.sub(trace, 17)] = true
+    delete(string.byte(trace, 17), string.sub(trace, 18), true)
+  end
+end
+for _, record in ipairs(deletes) do
+  if not traced[string.char(record[1]) .. record[2]] then delete(record[1], record[2], false) end
+end
+for _, trace in ipairs(traces) do delete(11, trace, true) end
 for _, delivery in ipairs(found) do
   remove(delivery[1], delivery[2])
-  bury(0, delivery[1], version, version)
-  gone[#gone + 1] = 0
-  gone[#gone + 1] = delivery[1]
+  name(0, delivery[1])
 end
 call('HDEL', p .. 'sub', submission)
 -- An empty submission is one that was: accepting it again finds it.
@@ -49,5 +55,6 @@ if call('HEXISTS', p .. 'v:1', submission) == 1 then
   put(1, submission, '', forget_at, false, version, version)
 end
 bury(1, submission, version, version)
+call('SET', p .. 'erased', string.format('%.0f', version))
 put_all(version)
 return {version, told, gone}

@@ -10,12 +10,13 @@ local function offer_record(t, key, value, expires, logged, version)
   local here = call('HGET', p .. 'v:' .. t, key)
   if here and record_version(here) >= version then return 0 end
   put(t, key, value, expires, logged, version, at)
-  if tomb and is_left then bury(t, key, tomb, at) end
+  -- It says by itself that the submission was erased.
+  if is_left then bury(t, key, math.max(tomb or 0, version), at) end
   return 1
 end
 
 local function offer_delivery(key, d)
-  local tomb = buried(0, key)
+  local tomb = buried(0, key, d.submission)
   if tomb and tomb >= d.version then return -1 end
   local old, exists = find(key)
   if exists and not old then remove(key, nil) end
@@ -32,18 +33,51 @@ local function offer_delivery(key, d)
   return 1
 end
 
+-- Deletes what is not newer than this version and belongs to a submission; says whether there was anything.
+local function forget_whole(submission, version)
+  local found = false
+  local function forget_older(t, key)
+    local here = call('HGET', p .. 'v:' .. t, key)
+    if here and record_version(here) <= version then
+      forget(t, key)
+      found = true
+    end
+  end
+  for _, trace in ipairs(traces_of(submission)) do
+    if #trace > 16 then forget_older(string.byte(trace, 17), string.sub(trace, 18)) end
+    forget_older(11, trace)
+  end
+  local siblings = call('HGET', p .. 'sub', submission) or ''
+  for from = 1, #siblings, 16 do
+    local key = string.sub(siblings, from, from + 15)
+    local d, exists = find(key)
+    if exists and not (d and d.version > version) then
+      remove(key, d)
+      found = true
+    end
+  end
+  return found
+end
+
 local function offer_deleted(t, key, version)
-  local here
+  local here, newer
   if t == 0 then
     local d, exists = find(key)
-    if d and d.version > version then return 0 end
-    if exists then remove(key, d) end
+    newer = d and d.version > version
+    here = exists and not newer
+    if here then remove(key, d) end
   else
-    here = call('HGET', p .. 'v:' .. t, key)
-    if here and record_version(here) > version then return 0 end
+    local record = call('HGET', p .. 'v:' .. t, key)
+    newer = record and record_version(record) > version
     -- What is left of a submission that was erased stays, so that a late repeat finds it.
-    if here and not (t == 1 and #here == 16) then forget(t, key) end
+    here = record and not newer and not (t == 1 and #record == 16)
+    if here then forget(t, key) end
   end
+  if t == 1 then here = forget_whole(key, version) or here end
+  -- It was in the log.
+  if here then call('SET', p .. 'erased', string.format('%.0f', at)) end
+  -- What a submission was before it came anew stays buried.
+  if newer and t ~= 1 then return 0 end
   local tomb = buried(t, key)
   if tomb and tomb >= version then return 0 end
   bury(t, key, version, at)
