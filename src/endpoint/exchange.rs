@@ -14,7 +14,7 @@ use crate::flow::handler::{Closing, Completed, Handler, Session, Show, Turn};
 use crate::flow::plan::{Content, ENTRY, INIT_VALUES, STATE, VERSION};
 use crate::flow::words::Words;
 use crate::form::Form;
-use crate::outbox::{AcceptError, Accepted, Denial};
+use crate::outbox::{AcceptError, Accepted, Begun, Denial};
 use crate::server::{Response, StatusCode};
 use crate::telemetry::{Action, field};
 
@@ -45,8 +45,12 @@ struct Reply {
 /// What a request leads to.
 enum Outcome {
     Reply(Reply),
-    /// 427 and nothing else.
-    Bare,
+    /// The refusal of an envelope that would begin a walk: it has to be kept before it is sent.
+    NotOpened(Reply),
+    /// What the envelope has been answered before.
+    Kept(Accepted),
+    /// The store does not say what the envelope may be answered, so it is given nothing sealed.
+    Unavailable,
     Close(Box<Close>),
 }
 
@@ -62,7 +66,7 @@ struct Close {
 pub(super) async fn answer(parts: &Parts, flow: &Flow, opened: Opened) -> Answer {
     let Opened { plaintext, reply: sealer, envelope, .. } = opened;
     let Some(exchange) = Exchange::read(&plaintext) else {
-        return Answer { action: Action::Unknown, status: StatusCode::BAD_REQUEST, body: Bytes::new() };
+        return bare(Action::Unknown, StatusCode::BAD_REQUEST);
     };
     let action = exchange.action;
     let outcome = match action {
@@ -82,20 +86,28 @@ pub(super) async fn answer(parts: &Parts, flow: &Flow, opened: Opened) -> Answer
         }
         _ => Turner { parts, flow, exchange: &exchange, envelope: &envelope }.turn().await,
     };
-    let refuses =
-        !matches!(&outcome, Outcome::Reply(Reply { status: StatusCode::OK, .. }) | Outcome::Close(_));
-    if refuses {
+    if matches!(&outcome, Outcome::Reply(reply) if reply.status != StatusCode::OK) {
         match parts.outbox.kept_reply(&envelope).await {
             // This envelope closed a walk before: it keeps its reply, whatever has expired since.
             Ok(Some(kept)) => return closed(action, kept),
             Ok(None) => {}
             // It may have had a reply, and then nothing else may be sealed for it: the status speaks.
-            Err(_) => return Answer { action, status: StatusCode::SERVICE_UNAVAILABLE, body: Bytes::new() },
+            Err(_) => return bare(action, StatusCode::SERVICE_UNAVAILABLE),
         }
     }
     match outcome {
         Outcome::Reply(reply) => sealed(action, reply, sealer),
-        Outcome::Bare => Answer { action, status: status(427), body: Bytes::new() },
+        Outcome::NotOpened(reply) => {
+            let reply = sealer.seal(reply.body.to_string().as_bytes()).into_bytes();
+            match parts.outbox.refuse_opening(&envelope, walk(&envelope), reply).await {
+                Ok(Some(kept)) => closed(action, kept),
+                // It has begun a walk before: it gets no second plaintext under its key and IV.
+                Ok(None) => bare(action, status(427)),
+                Err(_) => bare(action, StatusCode::SERVICE_UNAVAILABLE),
+            }
+        }
+        Outcome::Kept(kept) => closed(action, kept),
+        Outcome::Unavailable => bare(action, StatusCode::SERVICE_UNAVAILABLE),
         Outcome::Close(close) => close_walk(parts, flow, &exchange, &envelope, *close, sealer).await,
     }
 }
@@ -121,7 +133,7 @@ async fn close_walk(
         // It is kept like the reply of a submission: the person may answer by the time that this is sent again.
         return match parts.outbox.refuse(envelope, reply).await {
             Ok(kept) => closed(action, kept),
-            Err(_) => Answer { action, status: StatusCode::SERVICE_UNAVAILABLE, body: Bytes::new() },
+            Err(_) => bare(action, StatusCode::SERVICE_UNAVAILABLE),
         };
     }
     let reply = sealer.seal(body.to_string().as_bytes()).into_bytes();
@@ -153,9 +165,19 @@ async fn close_walk(
                 { field::ERROR } = reason,
                 "a submission could not be stored; the person was asked to try again"
             );
-            Answer { action, status: StatusCode::SERVICE_UNAVAILABLE, body: Bytes::new() }
+            bare(action, StatusCode::SERVICE_UNAVAILABLE)
         }
     }
+}
+
+/// The id of the walk that this envelope begins.
+fn walk(envelope: &[u8; 32]) -> [u8; 16] {
+    std::array::from_fn(|at| envelope[at])
+}
+
+/// The status speaks.
+fn bare(action: Action, status: StatusCode) -> Answer {
+    Answer { action, status, body: Bytes::new() }
 }
 
 /// What is kept for an envelope that closed a walk, or was refused to.
@@ -195,7 +217,7 @@ struct Turner<'a> {
 
 impl Turner<'_> {
     async fn turn(&self) -> Outcome {
-        let Some(newest) = self.flow.newest() else { return self.expired(None) };
+        let Some(newest) = self.flow.newest() else { return Outcome::Reply(expired(None)) };
         let action = self.exchange.action;
         let back = if action == Action::Back { self.back() } else { None };
         let begins = match action {
@@ -204,29 +226,24 @@ impl Turner<'_> {
         };
         let token = match self.token(begins) {
             Ok(token) => token,
-            Err(()) if begins => return self.not_opened(self.expired(Some(newest))).await,
-            Err(()) => return self.expired(Some(newest)),
+            Err(()) if begins => return Outcome::NotOpened(expired(Some(newest))),
+            Err(()) => return Outcome::Reply(expired(Some(newest))),
         };
+        if begins && let Some(token) = &token {
+            // Of whoever has a token of ours something may be known that refuses them.
+            let (outbox, text) = (&self.parts.outbox, self.exchange.flow_token.as_str());
+            match repeat::begin(outbox, self.flow, (token, text), self.envelope, self.walk()).await {
+                Ok(Begun::Walk) => {}
+                Ok(Begun::Denied(denial)) => return Outcome::NotOpened(refused(newest.form(), denial)),
+                Ok(Begun::Kept(kept)) => return Outcome::Kept(kept),
+                Err(_) => return Outcome::Unavailable,
+            }
+        }
         match (action, back) {
             (Action::DataExchange, _) => self.data_exchange(token),
             (_, Some(shown)) => Outcome::Reply(shown),
             // An action that is not known yet opens the flow anew, like INIT.
-            _ => {
-                let text = self.exchange.flow_token.as_str();
-                match repeat::may_open(&self.parts.outbox, self.flow, token.as_ref(), text).await {
-                    Ok(()) => self.open(token.as_ref(), newest),
-                    Err(refusal) => self.not_opened(Outcome::Reply(refused(newest.form(), refusal))).await,
-                }
-            }
-        }
-    }
-
-    /// The refusal of an envelope that would begin a walk. One that has begun one before, as another node or an earlier process
-    /// knows, or may have, must not get a second plaintext under its key and IV.
-    async fn not_opened(&self, refusal: Outcome) -> Outcome {
-        match self.parts.outbox.opened_at_ms(self.walk()).await {
-            Ok(None) => refusal,
-            Ok(Some(_)) | Err(_) => Outcome::Bare,
+            _ => self.open(token.as_ref(), newest),
         }
     }
 
@@ -261,16 +278,15 @@ impl Turner<'_> {
         Session::start(self.walk(), hidden.collect())
     }
 
-    /// The id of the walk that this envelope begins.
     fn walk(&self) -> [u8; 16] {
-        std::array::from_fn(|at| self.envelope[at])
+        walk(self.envelope)
     }
 
     /// INIT: the entry of the newest version, with what the entries of older ones need besides. The message may be old,
     /// and nothing says which version its phone shows.
     fn open(&self, token: Option<&Token>, newest: &Arc<Handler>) -> Outcome {
         let mut show = newest.open(self.fresh(token, newest.form()));
-        if let Some(session) = &show.session {
+        if let (Some(session), None) = (&show.session, token) {
             self.parts.outbox.note_opening(session.id);
         }
         for older in self.flow.versions.iter().skip(1).filter(|_| show.session.is_some()) {
@@ -299,18 +315,20 @@ impl Turner<'_> {
     }
 
     fn data_exchange(&self, token: Option<Token>) -> Outcome {
-        let Some(handler) = self.handler() else { return self.expired(self.flow.newest()) };
+        let Some(handler) = self.handler() else { return Outcome::Reply(expired(self.flow.newest())) };
         let screen = &self.exchange.screen;
         let session = if handler.is_cover(screen) {
             let session = self.fresh(token.as_ref(), handler.form());
-            self.parts.outbox.note_opening(session.id);
+            if token.is_none() {
+                self.parts.outbox.note_opening(session.id);
+            }
             Some(session)
         } else {
             self.session(handler)
         };
         let turn = session.and_then(|session| handler.step(session, screen, &self.exchange.data));
         match turn {
-            None => self.expired(Some(handler)),
+            None => Outcome::Reply(expired(Some(handler))),
             Some(Turn::Show(show)) => Outcome::Reply(self.show(handler, show)),
             Some(Turn::Finish { completed, then }) => {
                 let body = match then {
@@ -372,11 +390,10 @@ impl Turner<'_> {
             ])),
         )
     }
+}
 
-    /// 427 with a message in the flow's language (WhatsApp Flows reference, 1.10).
-    fn expired(&self, handler: Option<&Arc<Handler>>) -> Outcome {
-        let locale = handler.map_or("en", |handler| handler.form().locale.as_str());
-        let body = json!({"error_msg": Words::of(locale).expired});
-        Outcome::Reply(Reply { status: status(427), body })
-    }
+/// 427 with a message in the flow's language (WhatsApp Flows reference, 1.10).
+fn expired(handler: Option<&Arc<Handler>>) -> Reply {
+    let locale = handler.map_or("en", |handler| handler.form().locale.as_str());
+    Reply { status: status(427), body: json!({"error_msg": Words::of(locale).expired}) }
 }

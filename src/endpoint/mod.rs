@@ -67,7 +67,7 @@ impl Endpoint {
     /// | 421 | no key opens it |
     /// | 427 | the token or the state is no longer valid, or this person has answered; the message is encrypted |
     /// | 432 | the signature is not of this app |
-    /// | 503 | the submission could not be stored now; a repeat is safe |
+    /// | 503 | the store could not take the submission or the opening now; a repeat is safe |
     pub async fn exchange(&self, flow_id: &str, request: &Request) -> Response {
         let started = Instant::now();
         let Some(flow) = self.0.flows.get(flow_id) else { return Response::empty(StatusCode::NOT_FOUND) };

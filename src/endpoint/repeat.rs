@@ -1,12 +1,12 @@
 //! Who may not answer: those who have where once is enough, and those whose token was revoked.
 //!
-//! The closing commit decides it. Here is only found out early enough to say so in words: when the flow is opened, as far as
-//! the store answers at once, and before the closing reply is sealed, because an envelope has one reply.
+//! The commits of the opening and of the closing decide it. Before the closing reply is sealed it is only found out early
+//! enough to say so in words, because an envelope has one reply.
 
 use super::Flow;
 use super::token::Token;
 use crate::flow::words::Words;
-use crate::outbox::{Answering, Contact, Denial, Outbox};
+use crate::outbox::{AcceptError, Answering, Begun, Contact, Denial, Opening, Outbox};
 
 /// Under which rule somebody with this token answers.
 pub(super) fn answering(flow: &Flow, token: Option<&Token>) -> Answering {
@@ -19,15 +19,18 @@ pub(super) fn contact(token: &Token) -> Option<Contact> {
     known.then(|| Contact { phone: token.phone.clone(), user_id: token.user_id.clone() })
 }
 
-/// Why the flow does not open with this token, whose text is `text`; a foreign one, which is `None`, names nobody.
-pub(super) async fn may_open(
+/// Begins this walk with this token, whose text is `text`, if its person may.
+pub(super) async fn begin(
     outbox: &Outbox,
     flow: &Flow,
-    token: Option<&Token>,
-    text: &str,
-) -> Result<(), Denial> {
-    let Some(token) = token else { return Ok(()) };
-    outbox.may_open(answering(flow, Some(token)), &flow.id, text, contact(token).as_ref()).await
+    (token, text): (&Token, &str),
+    envelope: &[u8; 32],
+    walk: [u8; 16],
+) -> Result<Begun, AcceptError> {
+    let contact = contact(token);
+    let (answering, contact) = (answering(flow, Some(token)), contact.as_ref());
+    let opening = Opening { answering, flow_id: &flow.id, flow_token: text, contact, envelope, walk };
+    outbox.begin(opening).await
 }
 
 /// What the person reads.

@@ -48,7 +48,7 @@ pub use self::history::{Attempt, History};
 pub use self::hold::{DestinationView, Hold, MAPPING, Paused};
 pub use self::ids::{DeliveryKey, DestinationId, InvalidDestinationId, SubmissionId};
 pub use self::mapping::{Route, RouteError, SetRoute};
-pub use self::opening::Unanswered;
+pub use self::opening::{Begun, Opening, Unanswered};
 pub use self::person::{By, ErasedPerson, InvalidPerson, Person};
 pub use self::query::{Cursor, DeliveryView, Export, Filter, InvalidCursor, Listed, Page, Shown};
 pub use self::repeat::{Answering, Denial, Repeat};

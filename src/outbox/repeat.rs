@@ -1,7 +1,8 @@
 //! A person who answers a flow again: what the flow's owner wants of that, and who counts as the same person.
 //!
 //! Invariant: it is decided by preconditions of the closing commit, so two answers at the same moment, on whatever nodes,
-//! are never both the only one. What is read before the commit only finds the words for the refusal.
+//! are never both the only one. What is read before the commit only finds the words for the refusal. A refusal is kept
+//! before it is sent, so an envelope that was refused is not answered otherwise later.
 //!
 //! The same person is whoever has the same contact or the same token of ours, and whoever ends the same walk again. What is
 //! remembered is a keyed hash, for thirteen months, also when the submission is deleted earlier; an erasure takes it away.
@@ -21,8 +22,6 @@ use crate::store::{self, Batch, Expectation, Put, Record, Scan, Table};
 const REMEMBERED_MS: i64 = 396 * 24 * 3_600_000;
 /// How long the refusal's words may be looked for before the commit decides alone.
 const CLOSING_PATIENCE: Duration = Duration::from_millis(250);
-/// The same when a flow is opened (design decision 1).
-const OPENING_PATIENCE: Duration = Duration::from_millis(50);
 /// Flows of which one person's answers are forgotten at one time.
 const PAGE: u32 = 100;
 
@@ -65,62 +64,66 @@ pub(super) struct Earlier {
 }
 
 impl Outbox {
-    /// Whether this person may open the flow; whoever cannot be looked up in time may.
-    pub async fn may_open(
-        &self,
-        answering: Answering,
-        flow_id: &str,
-        flow_token: &str,
-        contact: Option<&Contact>,
-    ) -> Result<(), Denial> {
-        let people = people(answering, flow_token, contact);
-        let looking = self.refused(answering, flow_id, flow_token, &people, None);
-        tokio::time::timeout(OPENING_PATIENCE, looking).await.unwrap_or(Ok(())).map_err(|refused| refused.0)
-    }
-
     /// Whether this submission would be refused as things stand; if that cannot be found out in time, its commit tells.
     pub async fn may_close(&self, answering: Answering, submission: &Submission) -> Result<(), Denial> {
-        let people = people(answering, &submission.flow_token, submission.contact.as_ref());
-        let looking =
-            self.refused(answering, &submission.flow_id, &submission.flow_token, &people, Some(submission));
+        let looking = self.refused(answering, submission);
         tokio::time::timeout(CLOSING_PATIENCE, looking).await.unwrap_or(Ok(())).map_err(|refused| refused.0)
     }
 
     /// Keeps the refusal of a closing envelope for as long as a closing reply: whoever sends the same envelope again, to any
     /// node, gets the same bytes, also where the person may answer by then. An envelope that has a reply keeps that one.
     pub async fn refuse(&self, envelope: &[u8; 32], reply: Vec<u8>) -> Result<Accepted, AcceptError> {
+        self.keep_refusal(envelope, None, reply).await?.ok_or(AcceptError::Unavailable)
+    }
+
+    /// The same for an envelope that would begin this walk; `None` if it has begun it, so that it has another reply.
+    pub async fn refuse_opening(
+        &self,
+        envelope: &[u8; 32],
+        walk: [u8; 16],
+        reply: Vec<u8>,
+    ) -> Result<Option<Accepted>, AcceptError> {
+        self.keep_refusal(envelope, Some(walk), reply).await
+    }
+
+    async fn keep_refusal(
+        &self,
+        envelope: &[u8; 32],
+        begins: Option<[u8; 16]>,
+        reply: Vec<u8>,
+    ) -> Result<Option<Accepted>, AcceptError> {
         let now_ms = self.clock.now_ms();
         let kept = KeptReply { submission: KeptReply::NONE, reply };
         let value = postcard::to_stdvec(&kept).expect("an id and bytes always serialise");
         let put = Put::new(Table::Reply, *envelope, value).until(now_ms.saturating_add(REPLY_KEPT_MS));
-        let batch = Batch::at(now_ms).require(Table::Reply, *envelope, Expectation::Absent).put(put);
+        let mut batch = Batch::at(now_ms).require(Table::Reply, *envelope, Expectation::Absent).put(put);
+        if let Some(walk) = begins {
+            if self.has_noted(&walk) {
+                return Ok(None);
+            }
+            batch = batch.require(Table::Opening, walk, Expectation::Absent);
+        }
         let keeping = async {
             let kept = match self.store.commit(batch).await {
                 Ok(()) => {
                     let KeptReply { submission, reply } = kept;
                     Accepted { submission, reply, repeated: false, refused: true }
                 }
-                Err(store::Error::Conflict { existing: Some(record), .. }) => {
+                Err(store::Error::Conflict { index: 0, existing: Some(record) }) => {
                     self.repeat(&record.value).await?.ok_or(AcceptError::Unavailable)?
                 }
+                Err(store::Error::Conflict { .. }) => return Ok(None),
                 Err(error) => return Err(refusal(error)),
             };
-            self.confirmed(envelope, kept).await
+            self.confirmed(envelope, kept).await.map(Some)
         };
         let kept = tokio::time::timeout(self.accept_deadline, keeping).await;
         kept.map_err(|_elapsed| AcceptError::Unavailable)?
     }
 
-    async fn refused(
-        &self,
-        answering: Answering,
-        flow_id: &str,
-        flow_token: &str,
-        people: &[Person],
-        closing: Option<&Submission>,
-    ) -> Result<(), Refused> {
+    async fn refused(&self, answering: Answering, closing: &Submission) -> Result<(), Refused> {
         let now_ms = self.clock.now_ms();
-        if let Some(key) = self.revoked_key(flow_token).filter(|_| answering.own_token)
+        if let Some(key) = self.revoked_key(&closing.flow_token).filter(|_| answering.own_token)
             && self.valid(Table::Revoked, &key, now_ms).await.is_some()
         {
             return Err(Refused(Denial::Revoked));
@@ -128,11 +131,11 @@ impl Outbox {
         if answering.repeat != Repeat::Once {
             return Ok(());
         }
-        let walk = closing.and_then(|submission| submission.walk);
-        for (table, key) in self.markers(flow_id, people, walk) {
+        let people = people(answering, &closing.flow_token, closing.contact.as_ref());
+        for (table, key) in self.markers(&closing.flow_id, &people, closing.walk) {
             let earlier = self.valid(table, &key, now_ms).await.and_then(|record| submission_of(&record));
             // The same submission once more is a repeat of the same answer.
-            if earlier.is_some_and(|earlier| closing.is_none_or(|submission| submission.id != earlier)) {
+            if earlier.is_some_and(|earlier| closing.id != earlier) {
                 return Err(Refused(Denial::Answered));
             }
         }
@@ -145,7 +148,12 @@ impl Outbox {
     }
 
     /// The records by which it is known that somebody has answered: of the walk, and of the person.
-    fn markers(&self, flow_id: &str, people: &[Person], walk: Option<[u8; 16]>) -> Vec<(Table, Vec<u8>)> {
+    pub(super) fn markers(
+        &self,
+        flow_id: &str,
+        people: &[Person],
+        walk: Option<[u8; 16]>,
+    ) -> Vec<(Table, Vec<u8>)> {
         let walk = walk.map(|walk| (Table::Walk, walk.to_vec()));
         let people = if fault::is_on("outbox.forgets_people") { &[] } else { people };
         let hashes = people.iter().filter_map(|person| self.hash(person));
@@ -291,7 +299,7 @@ fn remembered_people(submission: &Submission) -> Vec<Person> {
     people(answering, &submission.flow_token, submission.contact.as_ref())
 }
 
-fn people(answering: Answering, flow_token: &str, contact: Option<&Contact>) -> Vec<Person> {
+pub(super) fn people(answering: Answering, flow_token: &str, contact: Option<&Contact>) -> Vec<Person> {
     let (phone, user_id) =
         contact.map_or((None, None), |contact| (contact.phone.as_deref(), contact.user_id.as_deref()));
     let token = answering.own_token.then_some(flow_token);

@@ -46,21 +46,20 @@ async fn answer(player: &mut Player<HttpTransport>, name: &str) {
     play(player, &mut Truthful::new(answers)).await.expect("played");
 }
 
+/// What the person reads if the flow does not open. A store that is too busy to say is asked again.
 async fn opens(gate: &Gate, token: &str) -> Result<(), String> {
-    match gate.player(token).open().await.expect("an answer") {
-        Walked::Expired(message) => Err(message.expect("a message")),
-        _ => Ok(()),
-    }
-}
-
-/// What the person reads whose token does not open the flow. A store that is too busy to be asked lets it open at first.
-async fn refused(gate: &Gate, token: &str) -> String {
     for _ in 0..100 {
-        if let Err(told) = opens(gate, token).await {
-            return told;
+        match gate.player(token).open().await.expect("an answer") {
+            Walked::Expired(message) => return Err(message.expect("a message")),
+            Walked::Shown => return Ok(()),
+            _ => {}
         }
     }
-    panic!("it opens the flow");
+    panic!("nobody says whether it opens the flow");
+}
+
+async fn refused(gate: &Gate, token: &str) -> String {
+    opens(gate, token).await.expect_err("it opens the flow")
 }
 
 /// Ends a walk whose only screen is open; says what the person reads if that is refused.
@@ -164,6 +163,55 @@ async fn who_was_refused_gets_the_same_bytes_for_the_same_envelope_on_every_node
     let last = late.walk().requests().last().cloned().expect("a request");
     let anew = asked_again(&mut late, Some(&last)).await;
     assert_eq!((anew.status, gate.submissions().await.len()), (200, 1));
+}
+
+#[tokio::test]
+async fn an_opening_that_one_node_has_refused_gets_the_same_bytes_from_the_others_also_when_it_would_be_opened_by_then()
+ {
+    let gate = gate(Repeat::Once).await;
+    let ada = Some("+390669821234");
+    answer(&mut gate.player(&token(&gate, ada)), "Ada").await;
+    let mut late = gate.player(&token(&gate, ada));
+    assert_eq!(late.open().await.expect("an answer"), Walked::Expired(Some(ANSWERED.to_owned())));
+    let told = asked_again(&mut late, None).await;
+    gate.restart();
+    let person = Person::new(By::Phone, "+390669821234").expect("a number");
+    gate.outbox.erase_person(&person, "cli", |_| {}).await.expect("erased");
+    let again = asked_again(&mut late, None).await;
+    assert_eq!((again.status, again.body), (427, told.body), "one envelope has one reply");
+    assert_eq!(opens(&gate, &token(&gate, ada)).await, Ok(()), "a new envelope is another matter");
+}
+
+#[tokio::test]
+async fn an_opening_that_one_node_has_just_taken_is_refused_by_the_others_without_a_word() {
+    for repeat in [Repeat::Once, Repeat::Append] {
+        let gate = gate(repeat).await;
+        let token = token(&gate, Some("+390669821234"));
+        let (mut early, mut late) = (gate.player(&token), gate.player(&token));
+        early.open().await.expect("opened");
+        late.open().await.expect("opened");
+        // No second has gone by, and nothing was written down beside the exchange.
+        gate.restart();
+        if repeat == Repeat::Once {
+            answer(&mut early, "Ada").await;
+        } else {
+            gate.outbox.revoke_token(&token, None, "cli").await.expect("revoked");
+        }
+        let again = asked_again(&mut late, None).await;
+        assert_eq!((again.status, again.body), (427, Vec::new()), "{repeat:?}: it has had another reply");
+        assert!(opens(&gate, &token).await.is_err(), "a new envelope is told why");
+    }
+}
+
+#[tokio::test]
+async fn an_opening_of_which_nobody_can_say_whether_it_was_refused_is_not_opened() {
+    let gate = gate(Repeat::Append).await;
+    let (mut own, mut foreign) = (gate.player(&token(&gate, None)), gate.player("unused"));
+    gate.store.close().await.expect("a clean close");
+    let _failed = own.open().await.expect("an answer");
+    let answer = own.raw_resend().await.expect("an answer").expect("a request");
+    assert_eq!((answer.status, answer.body), (503, Vec::new()));
+    assert_eq!(foreign.open().await.expect("an answer"), Walked::Shown, "nothing could refuse that one");
 }
 
 #[tokio::test]
