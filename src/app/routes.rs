@@ -165,6 +165,9 @@ async fn ready(request: &Request, store: &Store) -> Response {
         Err(store::Error::Unconfirmed) => {
             Response::text(StatusCode::SERVICE_UNAVAILABLE, "the shared store confirms nothing\n")
         }
+        Err(store::Error::Damaged) => {
+            Response::text(StatusCode::SERVICE_UNAVAILABLE, "the store is damaged\n")
+        }
         Err(_) => Response::text(StatusCode::SERVICE_UNAVAILABLE, "the store is not available\n"),
     }
 }

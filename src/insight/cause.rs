@@ -229,7 +229,7 @@ impl Cause {
                 "Free or add space on the volume of data_dir. When it is full nothing new is acknowledged, and the process ends."
             }
             Self::Store => {
-                "Look at the disk and the log. Nothing new is acknowledged meanwhile; restart Formgate when the disk is mended."
+                "Look at the disk and the log. Nothing new is acknowledged meanwhile; restart Formgate when the disk is mended. A damaged store has to be restored: stop Formgate, move the data folder away, formgate store restore."
             }
             Self::Backup => {
                 "The log says why. Look at [backup] directory: its space, and who may write. formgate store backup DIRECTORY tries at once."

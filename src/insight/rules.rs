@@ -393,12 +393,15 @@ impl Thresholds {
         Sign { cause: event.cause.clone(), level }
     }
 
-    /// Whether the store answers.
-    pub fn store(&self, answers: bool) -> Sign {
-        Sign {
-            cause: Cause::Store,
-            level: level(!answers, answers, || "The store does not answer.".to_owned()),
-        }
+    /// Whether the store answers and is sound.
+    pub fn store(&self, answers: bool, is_damaged: bool) -> Sign {
+        let is_well = answers && !is_damaged;
+        let told = if is_damaged {
+            "The store is damaged. What can be read of it is still delivered."
+        } else {
+            "The store does not answer."
+        };
+        Sign { cause: Cause::Store, level: level(!is_well, is_well, || told.to_owned()) }
     }
 }
 

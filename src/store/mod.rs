@@ -60,6 +60,9 @@ pub enum Error {
     /// It is in the store, and not yet where it has to be before anybody is told so.
     #[error("the shared store has not confirmed it in time")]
     Unconfirmed,
+    /// What can be read is, but the file is damaged and has to be restored.
+    #[error("the store is damaged: restore it from a backup")]
+    Damaged,
     /// A read failed.
     #[error("the store could not be read")]
     Read(#[source] rusqlite::Error),
@@ -191,7 +194,7 @@ pub trait Backend: Send + Sync {
     fn next_due<'a>(&'a self, destination: &'a str) -> Pending<'a, [Option<i64>; 3]>;
     /// How many deliveries each destination has in each state.
     fn depths(&self) -> Pending<'_, Vec<QueueDepth>>;
-    /// Whether what is acknowledged could be kept: the disk of this process decides it, and the shared store only where
+    /// Whether what is acknowledged could be kept, and nothing of what was is damaged: the disk of this process decides it, and the shared store only where
     /// acknowledgements wait for it.
     fn ready(&self) -> Pending<'_, ()>;
     /// The audit records that this process's chain is over; another node's are not among them.

@@ -63,6 +63,50 @@ async fn a_second_process_on_the_same_folder_is_refused_until_the_first_has_clos
     assert_eq!(value(&second, b"a").await, Some(b"1".to_vec()));
 }
 
+/// What a crash leaves: the files as they are, with a log that was not folded in. `damage` makes a long record unreadable.
+async fn crashed(damage: bool) -> TempDir {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("store.sqlite3");
+    let store = open(folder.path());
+    store.commit(Batch::at(0).put(Put::new(Table::Setting, "long", [0xa5; 20_000]))).await.expect("a commit");
+    store.close().await.expect("a clean close");
+    if damage {
+        let mut bytes = std::fs::read(&path).expect("the file");
+        // A page that holds nothing else; its first four bytes name the next one.
+        let page = bytes.chunks_exact_mut(4096).find(|page| page[4..].iter().all(|byte| *byte == 0xa5));
+        page.expect("a page")[..4].fill(0xff);
+        std::fs::write(&path, bytes).expect("a file");
+    }
+    let store = open(folder.path());
+    store.commit(Batch::at(0).put(Put::new(Table::Setting, "a", "1"))).await.expect("a commit");
+    let crashed = TempDir::new().expect("a folder");
+    for file in ["store.sqlite3", "store.sqlite3-wal"] {
+        std::fs::copy(folder.path().join(file), crashed.path().join(file)).expect("a copy");
+    }
+    crashed
+}
+
+#[tokio::test]
+async fn after_a_crash_a_small_file_is_checked_before_it_is_used_and_a_large_one_while_it_is() {
+    for damage in [true, false] {
+        let refused = Store::open_embedded(&Options::new(crashed(damage).await.path()));
+        assert_eq!(matches!(refused, Err(OpenError::Damaged)), damage, "{refused:?}");
+
+        let folder = crashed(damage).await;
+        let mut options = Options::new(folder.path());
+        options.checked_in_use_bytes = 0;
+        let store = Store::open_embedded(&options).expect("it is used while it is checked");
+        assert_eq!(value(&store, b"a").await, Some(b"1".to_vec()));
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(if damage { 60 } else { 1 });
+        while !matches!(store.ready().await, Err(Error::Damaged)) && std::time::Instant::now() < until {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        assert_eq!(matches!(store.ready().await, Err(Error::Damaged)), damage);
+        store.commit(Batch::at(0).put(Put::new(Table::Setting, "b", "2"))).await.expect("it goes on");
+        store.close().await.expect("a clean close");
+    }
+}
+
 #[tokio::test]
 async fn the_release_before_can_open_what_this_one_wrote() {
     let folder = TempDir::new().expect("a folder");

@@ -18,7 +18,7 @@ use crate::insight::{
 };
 use crate::meta;
 use crate::outbox::{Clock, DestinationView, Outbox};
-use crate::store::Store;
+use crate::store::{self, Store};
 use crate::telemetry::{DeliveryOutcome, FlowTotals, Metrics};
 
 /// How far back exchanges are counted.
@@ -105,7 +105,9 @@ impl Looking {
             look.signs.extend(self.thresholds.shared_store(shared));
         }
         let stored = tokio::time::timeout(PATIENCE, self.stored(now_ms)).await;
-        look.signs.push(self.thresholds.store(matches!(stored, Ok(Ok(_)))));
+        let ready = tokio::time::timeout(PATIENCE, self.sources.store.ready()).await;
+        let is_damaged = matches!(ready, Ok(Err(store::Error::Damaged)));
+        look.signs.push(self.thresholds.store(matches!(stored, Ok(Ok(_))), is_damaged));
         match stored {
             Ok(Ok(signs)) => look.signs.extend(signs),
             // Nothing is known of the rest, so nothing of it is over.

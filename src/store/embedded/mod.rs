@@ -5,6 +5,7 @@
 
 mod backup;
 mod chain;
+mod check;
 mod erase;
 mod journal;
 mod medium;
@@ -24,6 +25,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use tokio::sync::watch;
 
 use self::chain::SharedMac;
+use self::check::Check;
 use self::private::{create_private_directory, open_private_file};
 use self::range::bounds;
 use self::reader::Readers;
@@ -46,14 +48,16 @@ pub use self::writer::FaultSwitches;
 /// Older ones can corrupt a write-ahead log that two connections checkpoint at once (3.7.0 to 3.51.2).
 pub const MIN_SQLITE_VERSION: i32 = 3_051_003;
 
-/// A file larger than this is not checked before it is used.
-const MAX_CHECKED_BYTES: u64 = 1 << 30;
+/// After a stop that was not clean a file of this size is checked while it is used, a smaller one before.
+const CHECKED_IN_USE_BYTES: u64 = 1 << 30;
 
 /// Where the embedded store lives.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The data folder; made, for this user alone, if it is absent.
     pub directory: PathBuf,
+    /// From which size on the file is checked while it is used, after a stop that was not clean; a smaller one is before.
+    pub checked_in_use_bytes: u64,
     /// Whether it is the journal of a node, and what it holds is also in a shared store.
     pub(in crate::store) journal: bool,
     /// Promises to break.
@@ -66,6 +70,7 @@ impl Options {
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         Self {
             directory: directory.into(),
+            checked_in_use_bytes: CHECKED_IN_USE_BYTES,
             journal: false,
             #[cfg(feature = "faults")]
             faults: FaultSwitches::default(),
@@ -124,6 +129,7 @@ pub(super) struct Embedded {
     readers: Readers,
     thread: Mutex<Option<JoinHandle<()>>>,
     fatal: watch::Sender<Option<Fatal>>,
+    check: Check,
     mac: SharedMac,
     buckets: Buckets,
     path: PathBuf,
@@ -163,11 +169,9 @@ impl Embedded {
         if options.faults.sync_normal {
             connection.pragma_update(None, "synchronous", "NORMAL")?;
         }
-        if unclean && std::fs::metadata(&path)?.len() < MAX_CHECKED_BYTES {
-            let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-            if verdict != "ok" {
-                return Err(OpenError::Damaged);
-            }
+        let in_use = std::fs::metadata(&path)?.len() >= options.checked_in_use_bytes;
+        if unclean && !in_use && check::first_fault(&connection)?.is_some() {
+            return Err(OpenError::Damaged);
         }
         schema::migrate(&mut connection)?;
         // This process has the folder alone, so whoever held these leases is dead: no reason to wait for them to end.
@@ -180,6 +184,7 @@ impl Embedded {
         File::open(directory)?.sync_all()?;
 
         let readers = Readers::open(&path)?;
+        let check = if unclean && in_use { Check::begin(&path)? } else { Check::default() };
         let (fatal, _) = watch::channel(None);
         let mac = SharedMac::default();
         let (writer, thread) = Writer::start(
@@ -195,6 +200,7 @@ impl Embedded {
             readers,
             thread: Mutex::new(Some(thread)),
             fatal,
+            check,
             mac,
             buckets: Buckets::default(),
             path,
@@ -210,6 +216,7 @@ impl Embedded {
 
 impl Drop for Embedded {
     fn drop(&mut self) {
+        self.check.stop();
         end(&self.writer, self.take_thread());
     }
 }
@@ -463,6 +470,9 @@ impl Backend for Embedded {
             if self.fatal.borrow().is_some() {
                 return Err(Error::Unavailable);
             }
+            if self.check.has_found_damage() {
+                return Err(Error::Damaged);
+            }
             self.readers.read(read).await.map(drop)
         })
     }
@@ -475,8 +485,12 @@ impl Backend for Embedded {
         Box::pin(async move {
             // First the readers: the log can only be folded in completely when nobody reads from it.
             self.readers.close().await;
-            let (thread, queue) = (self.take_thread(), self.writer.clone());
-            let ended = tokio::task::spawn_blocking(move || end(&queue, thread)).await;
+            let (thread, queue, check) = (self.take_thread(), self.writer.clone(), self.check.clone());
+            let ending = tokio::task::spawn_blocking(move || {
+                check.stop();
+                end(&queue, thread);
+            });
+            let ended = ending.await;
             ended.map_err(|_panic| Error::Unavailable)?;
             self.lock.unlock().map_err(|_io| Error::Unavailable)?;
             if self.fatal.borrow().is_some() { Err(Error::Unavailable) } else { Ok(()) }
