@@ -14,7 +14,7 @@ use super::raised;
 use super::tell::Telling;
 use crate::fault;
 use crate::store::Backend as _;
-use crate::store::embedded::{CURSOR, OFFERED, Pulled};
+use crate::store::embedded::{CURSOR, OFFERED, PEERS, Pulled};
 use crate::store::redis::{Change, Identity, OpenError, Redis};
 
 /// Between two tries while it is out of reach; longer every time, up to the usual pause.
@@ -183,7 +183,7 @@ async fn try_look(
         in_time(node, redis.heartbeat(&name(&told(&node.id)))).await?;
     }
     let seen = in_time(node, redis.nodes()).await?;
-    {
+    let known = {
         let mut peers = node.peers.lock().unwrap_or_else(PoisonError::into_inner);
         (peers.back, peers.told) = Default::default();
         for id in seen.iter().filter_map(|it| it.strip_suffix(&name(""))) {
@@ -192,9 +192,15 @@ async fn try_look(
                 None => peers.back.insert(id.to_owned()),
             };
         }
-        if node.link.is_whole() {
+        let changed = node.link.is_whole() && peers.known != peers.back;
+        if changed {
             peers.known = peers.back.clone();
         }
+        changed.then(|| peers.known.iter().cloned().collect::<Vec<_>>().join("\n"))
+    };
+    if let Some(known) = known {
+        // The next process has to know whom to wait for, also if it starts while Redis is away.
+        node.journal.journal_set(PEERS, known.into_bytes()).await?;
     }
     pull(node, redis, looking).await?;
     node.try_to_confirm(redis).await;

@@ -39,10 +39,10 @@ use tokio::sync::watch;
 use self::held::Held;
 use self::link::Link;
 use self::look::Looking;
-use self::node::Node;
+use self::node::{Node, Peers};
 use self::tell::Telling;
 pub use self::time::SharedTime;
-use super::embedded::{Embedded, ID, OFFERED};
+use super::embedded::{Embedded, ID, OFFERED, PEERS};
 use super::redis::{Acknowledge, OpenError as RedisOpenError, Options as RedisOptions, Redis};
 use super::{Error, Table};
 
@@ -164,6 +164,9 @@ impl Cluster {
         let opening = tokio::task::spawn_blocking(move || Embedded::open(&journal));
         let journal = opening.await.map_err(|_panic| Error::Unavailable)??;
         let id = node_id(&journal).await?;
+        let known = journal.journal_get(PEERS).await?.and_then(|names| String::from_utf8(names).ok());
+        let known = known.unwrap_or_default().lines().map(str::to_owned).collect();
+        let peers = Peers { known, ..Peers::default() };
         let redis = OnceLock::new();
         match tokio::time::timeout(CONNECT, Redis::open(&options)).await {
             Ok(Ok(opened)) => drop(redis.set(opened)),
@@ -185,7 +188,7 @@ impl Cluster {
             watched: watched.map(|table| (table, watch::Sender::new(0))).collect::<HashMap<_, _>>(),
             full: AtomicBool::new(false),
             single_copy: AtomicU64::new(0),
-            peers: Mutex::default(),
+            peers: Mutex::new(peers),
         });
         let (mut looking, telling) = (Looking::default(), watch::Sender::new(Telling::default()));
         // What the program reads first must not be older than what the others have.

@@ -37,7 +37,7 @@ use super::{
 };
 use crate::fault;
 
-pub(in crate::store) use self::journal::{Answer, CURSOR, ID, Kept, Kind, OFFERED, Pulled, Stamp};
+pub(in crate::store) use self::journal::{Answer, CURSOR, ID, Kept, Kind, OFFERED, PEERS, Pulled, Stamp};
 pub(in crate::store) use self::range::prefix_end;
 
 pub use self::backup::RestoreError;

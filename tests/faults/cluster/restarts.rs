@@ -118,8 +118,8 @@ fn redis_restarted_in_every_way_while_nodes_are_killed_loses_nothing_that_was_ac
     let ended = run::runtime().block_on(restarts(rounds, submissions, &mut dice));
     ended.tell("Redis is restarted, emptied or old, nodes are killed", rounds * (1 + KILLS));
     ended.assert_kept();
-    // TODO-correctness: a node that was started while Redis was away knows of no others, so it does not wait until they have
-    // told an empty Redis what has ended, and sends what it finds in its own journal: what it has slots for, at most.
+    // Such repeats were seen when a node that started while Redis was away did not know whom to wait for. Until full runs show
+    // that there are none any more, as many are let pass as fit into the slots.
     let losses =
         RESTARTS.into_iter().cycle().take(rounds as usize).filter(|how| matches!(how, Emptied | OldBackup));
     ended.assert_repeats_explained_but(losses.count() as u64 * SLOTS * NODES as u64);

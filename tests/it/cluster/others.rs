@@ -171,6 +171,36 @@ async fn what_was_written_again_alone_does_not_come_back_if_others_have_erased_i
 }
 
 #[tokio::test]
+async fn a_node_that_starts_while_redis_is_away_waits_for_those_it_knew() {
+    let mut redis = Redis::start().await;
+    let (one, two) = (Node::join(&redis).await, Node::join(&redis).await);
+    accept(&one, 0..1).await;
+    let delivery = claimed(&two, 1).await.remove(0);
+    settle(&two, &delivery, Verdict::Delivered { at_ms: 2 }).await.expect("the lease");
+    for node in [&one, &two] {
+        node.told().await;
+    }
+    sleep(pace().look_every * 6).await;
+    // The first knows nothing of the delivery; the second does.
+    let (first, second) = (one.crash(), two.crash());
+    redis.wipe();
+    let one = Node::at(first, options(&redis, "{formgate}"), pace()).await;
+    redis.restart().await;
+    let claim = async || one.store.claim("crm", 100_000, 60_000, 9).await.expect("a claim");
+    one.until("it has noticed", async || one.store.standing().is_some_and(|standing| standing.reachable))
+        .await;
+    sleep(pace().look_every * 6).await;
+    assert_eq!(claim().await, [], "it waits");
+    let two = Node::at(second, options(&redis, "{formgate}"), pace()).await;
+    for node in [&one, &two] {
+        node.told().await;
+    }
+    sleep(pace().look_every * 6).await;
+    assert_eq!(claim().await, [], "it was delivered");
+    assert_eq!(states(&one).await, [(0, DeliveryState::Delivered)]);
+}
+
+#[tokio::test]
 async fn a_repeat_while_redis_is_told_what_it_lost_finds_what_was_accepted() {
     let mut redis = Redis::start().await;
     // The one waits long for the other, which does not come back.

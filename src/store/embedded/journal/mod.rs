@@ -263,6 +263,8 @@ impl Statements<'_> {
 pub(in crate::store) const ID: &str = "id";
 /// How far the changes of others were taken over.
 pub(in crate::store) const CURSOR: &str = "cursor";
+/// The nodes that were seen last, each name in a line.
+pub(in crate::store) const PEERS: &str = "peers";
 /// Which shared copy has everything that is here.
 pub(in crate::store) const OFFERED: &str = "offered";
 
