@@ -95,6 +95,35 @@ impl Upset {
     }
 }
 
+/// Finds an upset that excuses a repeat, if need be by having another excuse one of those that it excused before.
+fn excuse<'a>(
+    number: usize,
+    wanted: &impl Fn(usize) -> (&'a str, &'a [usize]),
+    slots: &impl Fn(usize) -> usize,
+    excused: &mut BTreeMap<(usize, &'a str), Vec<usize>>,
+    tried: &mut BTreeSet<usize>,
+) -> bool {
+    let (destination, met) = wanted(number);
+    for upset in met {
+        if !tried.insert(*upset) {
+            continue;
+        }
+        let place = (*upset, destination);
+        let those = excused.entry(place).or_default();
+        if those.len() < slots(*upset) {
+            those.push(number);
+            return true;
+        }
+        for (at, other) in those.clone().into_iter().enumerate() {
+            if excuse(other, wanted, slots, excused, tried) {
+                excused.entry(place).or_default()[at] = number;
+                return true;
+            }
+        }
+    }
+    false
+}
+
 /// Which delivery of which submission a destination has in hand.
 pub struct Receipt {
     place: (String, String),
@@ -375,8 +404,9 @@ impl Ledger {
     fn repeats_and_riddles(&self) -> (Repeats, Vec<String>) {
         let state = self.state();
         let (mut repeats, mut riddles) = (Repeats::default(), Vec::new());
-        // By upset and destination: what was in hand, and what of it came again.
-        let mut in_hand = BTreeMap::<(usize, &str), (u64, u64)>::new();
+        // By upset and destination: what was in hand. And what of it came again.
+        let mut in_hand = BTreeMap::<(usize, &str), u64>::new();
+        let mut again = Vec::new();
         for ((destination, _), Delivered { copies, .. }) in &state.delivered {
             for (number, copy) in copies.iter().enumerate() {
                 let next = copies.get(number + 1);
@@ -387,27 +417,31 @@ impl Ledger {
                 }
                 let met = state.met(copy, next);
                 for upset in &met {
-                    in_hand.entry((*upset, destination)).or_default().0 += 1;
+                    *in_hand.entry((*upset, destination)).or_default() += 1;
                 }
                 let Some(next) = next else { continue };
-                let free = |upset: &usize| {
-                    let again = in_hand.get(&(*upset, destination.as_str())).map_or(0, |(_, again)| *again);
-                    state.upsets[*upset].slots.saturating_sub(again)
-                };
-                let Some(upset) = met.into_iter().filter(|upset| free(upset) > 0).max_by_key(free) else {
-                    riddles.push(state.describe(destination, copy, next));
-                    continue;
-                };
-                in_hand.entry((upset, destination)).or_default().1 += 1;
-                repeats.killed += 1;
                 if let End::Answered(at) = copy.end {
-                    let unnoted = state.upsets[upset].began.saturating_duration_since(at);
-                    repeats.longest_unnoted = repeats.longest_unnoted.max(unnoted);
+                    let unnoted =
+                        met.iter().map(|upset| state.upsets[*upset].began.saturating_duration_since(at));
+                    repeats.longest_unnoted = repeats.longest_unnoted.max(unnoted.min().unwrap_or_default());
                 }
+                again.push((destination.as_str(), met, copy, next));
+            }
+        }
+        // One may have met several deaths that follow each other quickly, and is excused by any of them that has a slot left.
+        let mut excused = BTreeMap::<(usize, &str), Vec<usize>>::new();
+        for number in 0..again.len() {
+            let wanted = |number: usize| (again[number].0, again[number].1.as_slice());
+            let slots = |upset: usize| state.upsets[upset].slots as usize;
+            if excuse(number, &wanted, &slots, &mut excused, &mut BTreeSet::new()) {
+                repeats.killed += 1;
+            } else {
+                let (_, _, copy, next) = &again[number];
+                riddles.push(state.describe(again[number].0, copy, next));
             }
         }
         repeats.unexplained = riddles.len() as u64;
-        let slots = in_hand.iter().map(|((upset, _), (all, _))| (*all).min(state.upsets[*upset].slots));
+        let slots = in_hand.iter().map(|((upset, _), all)| (*all).min(state.upsets[*upset].slots));
         repeats.at_most += slots.sum::<u64>();
         (repeats, riddles)
     }

@@ -101,3 +101,18 @@ fn a_death_excuses_no_more_repeats_than_there_are_slots() {
     assert_eq!(reasons(&ledger), (8, 0, 2));
     assert_eq!(ledger.repeats().at_most, 8);
 }
+
+#[test]
+fn of_deaths_that_follow_each_other_each_excuses_what_no_other_can() {
+    let ledger = Ledger::default();
+    let now = Instant::now().checked_sub(LONG).expect("a time");
+    let before = now.checked_sub(Duration::from_millis(400)).expect("a time");
+    for walk in 0..8 {
+        twice(&ledger, &format!("a-{walk}"), now, End::Answered(now));
+        twice(&ledger, &format!("b-{walk}"), before, End::Answered(before));
+    }
+    ledger.died(now);
+    // By then those that came before were surely noted.
+    ledger.died(now + Duration::from_millis(200));
+    assert_eq!(reasons(&ledger), (16, 0, 0));
+}
