@@ -16,7 +16,7 @@ use formgate::store::{
 use tempfile::TempDir;
 use tokio::time::sleep;
 
-use fixture::{Node, Redis, options, pace};
+use fixture::{Node, Redis, emptied, options, pace};
 
 fn key(number: u8) -> [u8; 16] {
     [number; 16]
@@ -153,12 +153,7 @@ async fn an_emptied_redis_has_everything_again_and_what_has_ended_stays_ended() 
         settle(&two, delivery, verdict).await.expect("the lease");
     }
     let before = states(&one).await;
-    redis.wipe();
-    one.alone().await;
-    two.alone().await;
-    redis.restart().await;
-    one.told().await;
-    two.told().await;
+    emptied(&mut redis, &[&one, &two]).await;
     sleep(pace().look_every * 4).await;
     let open = |state| matches!(state, DeliveryState::Due | DeliveryState::Leased);
     let after = states(&one).await;
@@ -265,12 +260,7 @@ async fn a_person_erased_on_one_node_is_in_no_file_of_another_and_does_not_come_
     assert!(matches!(erased, Erased::Done { deliveries } if deliveries.len() == 1));
     one.until("it is gone from the other's files", async || !one.has_on_disk(b"canary-body-1")).await;
     assert!(one.has_on_disk(b"canary-body-2"));
-    redis.wipe();
-    one.alone().await;
-    two.alone().await;
-    redis.restart().await;
-    one.told().await;
-    two.told().await;
+    emptied(&mut redis, &[&one, &two]).await;
     let kept: Vec<u8> = states(&one).await.iter().map(|(number, _)| *number).collect();
     assert_eq!(kept, [0, 2]);
     // What other nodes wrote is out of reach with Redis: an erasure that cannot be whole says so.

@@ -73,10 +73,9 @@ impl Node {
     /// Tells, while the shared copy lacks something, what is here of the submissions that a batch begins: whether there is one
     /// already is a question to the shared copy.
     pub(super) async fn tell_first(&self, redis: &Redis, batch: &Batch) -> Result<(), RedisError> {
-        let asks = |asked: &crate::store::Precondition| {
-            asked.table == Table::Submission && asked.expect == Expectation::Absent
-        };
-        if self.link.is_whole() || !batch.preconditions.iter().any(asks) {
+        let mut asked = batch.preconditions.iter();
+        let begins = asked.any(|it| it.table == Table::Submission && it.expect == Expectation::Absent);
+        if self.link.is_whole() || !begins {
             return Ok(());
         }
         for submission in submissions(batch) {
@@ -98,7 +97,7 @@ impl Node {
     }
 }
 
-/// Everything of one submission, with these records; nothing if there is none.
+/// Everything of one submission; nothing if there is none.
 async fn whole(redis: &Redis, submission: [u8; 16]) -> Result<Vec<Kept>, RedisError> {
     let Some(body) = redis.get(Table::Submission, &submission).await? else { return Ok(vec![]) };
     let mut whole = vec![kept(Table::Submission, submission.to_vec(), body)];

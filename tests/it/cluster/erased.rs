@@ -7,7 +7,7 @@ use formgate::audit::{self, Event};
 use formgate::crypto::MacKey;
 use formgate::store::{Batch, DeliveryFilter, Erased, Erasure, Mac, NewDelivery, Put, Table, trace};
 
-use super::fixture::{Node, Redis, options, pace};
+use super::fixture::{Node, Redis, emptied, options, pace};
 
 const ID: [u8; 16] = [0xa7; 16];
 
@@ -83,21 +83,13 @@ async fn a_node_that_was_away_brings_nothing_back_to_a_redis_that_was_emptied_an
     one.store.commit(accepted()).await.expect("a commit");
     let away = one.crash();
     erase(&two).await;
-    redis.wipe();
-    two.alone().await;
-    redis.restart().await;
-    two.told().await;
+    emptied(&mut redis, &[&two]).await;
     let one = Node::at(away, options(&redis, "{formgate}"), pace()).await;
     one.told().await;
     assert!(is_nowhere(&one).await && is_nowhere(&two).await);
     one.until("it is gone from its files", async || on_disk(&one) == 0).await;
     // And the other way round: first told by the one that was away.
-    redis.wipe();
-    one.alone().await;
-    two.alone().await;
-    redis.restart().await;
-    one.told().await;
-    two.told().await;
+    emptied(&mut redis, &[&one, &two]).await;
     assert!(is_nowhere(&one).await && is_nowhere(&two).await);
 }
 
@@ -119,21 +111,11 @@ async fn audit_events_whose_time_is_over_are_gone_from_redis_and_a_refill_brings
     assert_eq!(count().await, 20);
     audit::trim(&one.store, 6).await.expect("a write");
     assert_eq!(count().await, 8, "of both nodes");
-    redis.wipe();
-    one.alone().await;
-    two.alone().await;
-    redis.restart().await;
-    one.told().await;
-    two.told().await;
+    emptied(&mut redis, &[&one, &two]).await;
     assert_eq!(count().await, 14, "the other node has not deleted its own yet");
     audit::trim(&two.store, 6).await.expect("a write");
     assert_eq!(count().await, 8);
-    redis.wipe();
-    one.alone().await;
-    two.alone().await;
-    redis.restart().await;
-    one.told().await;
-    two.told().await;
+    emptied(&mut redis, &[&one, &two]).await;
     assert_eq!(count().await, 8);
     for (node, seed) in [(&one, 1), (&two, 2)] {
         let key: Arc<dyn Mac> = Arc::new(MacKey::from_bytes(&[seed; 32]).expect("32 bytes"));

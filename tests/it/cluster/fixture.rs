@@ -97,6 +97,18 @@ impl Drop for Redis {
     }
 }
 
+/// Redis loses everything, and is told again by whoever there is.
+pub async fn emptied(redis: &mut Redis, nodes: &[&Node]) {
+    redis.wipe();
+    for node in nodes {
+        node.alone().await;
+    }
+    redis.restart().await;
+    for node in nodes {
+        node.told().await;
+    }
+}
+
 /// Everything a hundred times as quick.
 pub fn pace() -> Pace {
     Pace {

@@ -6,20 +6,8 @@ use formgate::store::{
 };
 use tokio::time::{Duration, sleep};
 
-use super::fixture::{Node, Redis, options, pace};
+use super::fixture::{Node, Redis, emptied, options, pace};
 use super::{accept, claimed, key, settle, states, submission, value};
-
-/// Redis loses everything, and is told again by whoever there is.
-async fn emptied(redis: &mut Redis, nodes: &[&Node]) {
-    redis.wipe();
-    for node in nodes {
-        node.alone().await;
-    }
-    redis.restart().await;
-    for node in nodes {
-        node.told().await;
-    }
-}
 
 async fn state(node: &Node, key: [u8; 16]) -> Option<DeliveryState> {
     node.store.delivery(key).await.expect("a read").map(|delivery| delivery.state)
