@@ -6,7 +6,7 @@ use formgate::store::{
 };
 use tokio::time::{Duration, sleep};
 
-use super::fixture::{Node, Redis, emptied, options, pace};
+use super::fixture::{Node, PATIENCE, Redis, emptied, options, pace};
 use super::{accept, claimed, key, settle, states, submission, value};
 
 async fn state(node: &Node, key: [u8; 16]) -> Option<DeliveryState> {
@@ -123,22 +123,12 @@ async fn nobody_is_found_or_erased_while_redis_lacks_what_a_node_has() {
 }
 
 #[tokio::test]
-async fn what_was_written_again_alone_does_not_come_back_if_others_have_erased_it() {
-    let mut redis = Redis::start().await;
+async fn what_was_written_again_alone_does_not_come_back_if_others_had_erased_it_before() {
+    let redis = Redis::start().await;
     let (one, two) = (Node::join(&redis).await, Node::join(&redis).await);
     accept(&one, 0..2).await;
-    redis.kill();
-    one.alone().await;
-    for number in 0..2 {
-        let record = one.store.get(Table::Submission, &key(number)).await.expect("a read").expect("a record");
-        let again = Batch::at(0)
-            .require(Table::Submission, key(number), Expectation::Version(record.version))
-            .put(Put::new(Table::Submission, key(number), "canary-again"));
-        one.store.commit(again).await.expect("a commit");
-    }
-    let folder = one.crash();
-    redis.restart().await;
-    two.told().await;
+    one.told().await;
+    let folder = one.leave().await;
     let erasure = Erasure {
         submission: key(0),
         settled: None,
@@ -147,7 +137,18 @@ async fn what_was_written_again_alone_does_not_come_back_if_others_have_erased_i
         puts: vec![],
     };
     two.until("it is erased", async || two.store.erase(erasure.clone()).await.is_ok()).await;
-    let one = Node::at(folder, options(&redis, "{formgate}"), pace()).await;
+    // The first is cut off, has not heard of it, and writes both again afterwards.
+    let mut nowhere = Redis::start().await;
+    nowhere.kill();
+    let one = Node::at(folder, options(&nowhere, "{formgate}"), pace()).await;
+    for number in 0..2 {
+        let record = one.store.get(Table::Submission, &key(number)).await.expect("a read").expect("a record");
+        let again = Batch::at(0)
+            .require(Table::Submission, key(number), Expectation::Version(record.version))
+            .put(Put::new(Table::Submission, key(number), "canary-again"));
+        one.store.commit(again).await.expect("a commit");
+    }
+    let one = Node::at(one.leave().await, options(&redis, "{formgate}"), pace()).await;
     one.told().await;
     two.until("the other was written again", async || {
         value(&two, Table::Submission, &key(1)).await.as_deref() == Some(&b"canary-again"[..])
@@ -161,7 +162,11 @@ async fn what_was_written_again_alone_does_not_come_back_if_others_have_erased_i
 #[tokio::test]
 async fn a_node_that_starts_while_redis_is_away_waits_for_those_it_knew() {
     let mut redis = Redis::start().await;
-    let (one, two) = (Node::join(&redis).await, Node::join(&redis).await);
+    // The first does not compare what it has entrusted, so it does not learn what the second has ended.
+    let alone = Pace { reconcile_every: PATIENCE, ..pace() };
+    let at = tempfile::TempDir::new().expect("a folder");
+    let one = Node::at(at, options(&redis, "{formgate}"), alone.clone()).await;
+    let two = Node::join(&redis).await;
     accept(&one, 0..1).await;
     let delivery = claimed(&two, 1).await.remove(0);
     settle(&two, &delivery, Verdict::Delivered { at_ms: 2 }).await.expect("the lease");
@@ -169,10 +174,9 @@ async fn a_node_that_starts_while_redis_is_away_waits_for_those_it_knew() {
         node.told().await;
     }
     sleep(pace().look_every * 6).await;
-    // The first knows nothing of the delivery; the second does.
     let (first, second) = (one.crash(), two.crash());
     redis.wipe();
-    let one = Node::at(first, options(&redis, "{formgate}"), pace()).await;
+    let one = Node::at(first, options(&redis, "{formgate}"), alone).await;
     redis.restart().await;
     let claim = async || one.store.claim("crm", 100_000, 60_000, 9).await.expect("a claim");
     one.until("it has noticed", async || one.store.standing().is_some_and(|standing| standing.reachable))
