@@ -349,7 +349,7 @@ async fn an_erased_submission_leaves_nothing_but_an_empty_record() {
     let late = Settled { delivered_by_ms: 11, dead_by_ms: 0 };
     let (erased, _version, gone) = redis.erase(&erasure(Some(late))).await.expect("an erasure");
     assert_eq!(erased, Erased::Done { deliveries: vec![("crm".to_owned(), DeliveryState::Delivered)] });
-    let tables: Vec<i64> = gone.iter().map(|(table, _)| *table).collect();
+    let tables: Vec<i64> = gone.rows.iter().map(|(table, _)| *table).collect();
     assert_eq!(tables, [2, 6, 11, 0]);
     let left = redis.get(Table::Submission, &submission).await.expect("a read").expect("it was there");
     assert_eq!((left.value, left.expires_at_ms), (vec![], Some(500)));

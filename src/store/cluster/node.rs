@@ -324,8 +324,13 @@ impl Node {
         let on_request = erasure.settled.is_none();
         if matches!(erased, Erased::Done { .. }) {
             let stamp = self.confirmed(version);
-            let here = Erasure { settled: None, ..erasure };
-            self.surely(|| self.journal.journal_erase(here.clone(), gone.clone(), stamp)).await?;
+            let mut here = Erasure { settled: None, ..erasure };
+            if gone.was_there {
+                // Also if another node had accepted it: a repeat must find that there was one when Redis has lost it.
+                let left = Put::new(Table::Submission, here.submission, []).until(here.forget_at_ms);
+                here.puts.push(left);
+            }
+            self.surely(|| self.journal.journal_erase(here.clone(), gone.rows.clone(), stamp)).await?;
         }
         // What is erased because it is settled was seen there; of what somebody wants erased it is only believed.
         if on_request {

@@ -64,6 +64,15 @@ pub enum Error {
     StaleLease,
 }
 
+/// What an erasure has taken away.
+#[derive(Debug, Default)]
+pub struct Gone {
+    /// Rows by the number of their table, 0 for deliveries, and their key; the submission itself is not named.
+    pub rows: Vec<(i64, Vec<u8>)>,
+    /// Whether there was a submission: then an empty one stays behind.
+    pub was_there: bool,
+}
+
 /// The Redis that nodes share. Cheap to clone.
 #[derive(Clone)]
 pub struct Redis {
@@ -261,9 +270,9 @@ impl Redis {
         Ok(integer(&self.run(&TRIM, call).await?)?.unsigned_abs())
     }
 
-    /// Deletes a submission with its deliveries and every record that a trace of it names. Says what is gone, by number of
-    /// the table, 0 for deliveries; the submission itself stays behind, empty, and is not named.
-    pub async fn erase(&self, erasure: &Erasure) -> Result<(Erased, Version, Vec<(i64, Vec<u8>)>), Error> {
+    /// Deletes a submission with its deliveries and every record that a trace of it names. The submission itself stays behind,
+    /// empty.
+    pub async fn erase(&self, erasure: &Erasure) -> Result<(Erased, Version, Gone), Error> {
         let by = |ms: Option<i64>| ms.unwrap_or_default();
         let mut call = self.call(&ERASE).bytes(erasure.submission).flag(erasure.settled.is_some());
         call = call.number(by(erasure.settled.map(|settled| settled.delivered_by_ms)));
@@ -275,19 +284,20 @@ impl Redis {
         }
         let answer = self.run(&ERASE, call.puts(&erasure.puts)).await?;
         if matches!(answer, redis::Value::Int(_)) {
-            return Ok((Erased::NotSettled, Version(0), vec![]));
+            return Ok((Erased::NotSettled, Version(0), Gone::default()));
         }
         let mut answer = Answer::new(answer)?;
         let (version, mut told, mut named) = (Version(answer.integer()?), answer.inner()?, answer.inner()?);
-        let (mut deliveries, mut gone) = (Vec::new(), Vec::new());
+        let was_there = answer.integer()? == 1;
+        let (mut deliveries, mut rows) = (Vec::new(), Vec::new());
         while !told.is_over() {
             let (destination, state) = (told.text()?, DeliveryState::from_number(told.integer()?));
             deliveries.push((destination, state.unwrap_or(DeliveryState::Due)));
         }
         while !named.is_over() {
-            gone.push((named.integer()?, named.bytes()?));
+            rows.push((named.integer()?, named.bytes()?));
         }
-        Ok((Erased::Done { deliveries }, version, gone))
+        Ok((Erased::Done { deliveries }, version, Gone { rows, was_there }))
     }
 
     /// Puts open deliveries that no queue has back into theirs, and counts all anew; how many. `None` if none seemed to be

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use formgate::audit::{self, Event};
 use formgate::crypto::MacKey;
-use formgate::store::{Batch, DeliveryFilter, Erased, Erasure, Mac, NewDelivery, Put, Table, trace};
+use formgate::store::{
+    Batch, DeliveryFilter, Erased, Erasure, Error, Expectation, Mac, NewDelivery, Put, Table, trace,
+};
 
 use super::fixture::{Node, Redis, emptied, options, pace};
 
@@ -91,6 +93,39 @@ async fn a_node_that_was_away_brings_nothing_back_to_a_redis_that_was_emptied_an
     // And the other way round: first told by the one that was away.
     emptied(&mut redis, &[&one, &two]).await;
     assert!(is_nowhere(&one).await && is_nowhere(&two).await);
+}
+
+/// It comes again, as long as it is known that there was one.
+async fn is_refused(node: &Node) -> bool {
+    let again = accepted().require(Table::Submission, ID, Expectation::Absent);
+    match node.store.commit(again).await {
+        Ok(()) => false,
+        Err(Error::Conflict { existing, .. }) => existing.is_some_and(|record| record.value.is_empty()),
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_late_repeat_of_what_another_node_erased_is_refused_also_when_redis_and_either_node_are_gone() {
+    for eraser_is_gone in [false, true] {
+        let mut redis = Redis::start().await;
+        let (one, two) = (Node::join(&redis).await, Node::join(&redis).await);
+        one.store.commit(accepted()).await.expect("a commit");
+        // Who erases has never had a copy.
+        erase(&two).await;
+        one.until("it has heard", async || on_disk(&one) == 0).await;
+        let left = if eraser_is_gone {
+            drop(two.crash());
+            one
+        } else {
+            drop(one.crash());
+            two
+        };
+        emptied(&mut redis, &[&left]).await;
+        assert!(is_refused(&left).await, "the eraser is gone: {eraser_is_gone}");
+        let new = Node::join(&redis).await;
+        assert!(is_refused(&new).await, "the eraser is gone: {eraser_is_gone}");
+    }
 }
 
 #[tokio::test]

@@ -43,6 +43,8 @@ for _, entry in ipairs(found) do
     local tomb = call('HGET', p .. 'x', name)
     -- An erased submission leaves an empty record beside its tombstone.
     local again = here and not (t == 1 and #here == 16) and tomb and record_version(here) >= unpack8(tomb)
+    -- Whoever had a copy of an erased submission keeps what is left of it, too: that there was one.
+    if t == 1 and here and #here == 16 then tell({at, t, key, here, 0}) end
     if tomb and not again then tell({at, t, key, tomb, 1}) end
   end
 end

@@ -1,4 +1,5 @@
--- Erases a submission: 0 if it is not settled, or {version, {destination, state, ...}, {table, key, ...}} with what is gone.
+-- Erases a submission: 0 if it is not settled, or {version, {destination, state, ...}, {table, key, ...}, whether there was one}
+-- with what is gone.
 local submission, only_settled = arg(), arg() == '1'
 local delivered_by, dead_by, forget_at = number(), number(), number()
 local deletes = {}
@@ -51,10 +52,11 @@ for _, delivery in ipairs(found) do
 end
 call('HDEL', p .. 'sub', submission)
 -- An empty submission is one that was: accepting it again finds it.
-if call('HEXISTS', p .. 'v:1', submission) == 1 then
+local was_there = call('HEXISTS', p .. 'v:1', submission)
+if was_there == 1 then
   put(1, submission, '', forget_at, false, version, version)
 end
 bury(1, submission, version, version)
 call('SET', p .. 'erased', string.format('%.0f', version))
 put_all(version)
-return {version, told, gone}
+return {version, told, gone, was_there}
