@@ -113,18 +113,21 @@ fn was_valid(result: &Result<(), Error>) -> bool {
     }
 }
 
-async fn walk(kind: Kind, steps: Vec<Step>) {
+/// Each step is done by this node, where there are two.
+async fn walk(kind: Kind, steps: Vec<(Step, bool)>) {
     let mut backend = Backend::start(kind).await;
     let mut model = Model::of(kind);
     let mut now_ms = 0_i64;
-    for step in steps {
+    for (step, by_second) in steps {
+        let by = usize::from(by_second && kind == Kind::Two);
+        model.by = by;
         match step {
             Step::CloseAndOpen => {
-                backend.close_and_open().await;
+                backend.close_and_open(by).await;
                 model.begin_anew();
             }
             Step::Crash => {
-                backend.crash().await;
+                backend.crash(by).await;
                 model.begin_anew();
             }
             Step::RedisDies { empty } => {
@@ -133,11 +136,11 @@ async fn walk(kind: Kind, steps: Vec<Step>) {
                     model.lose_what_is_shared();
                 }
             }
-            step => do_one(backend.store(), &mut model, &mut now_ms, step).await,
+            step => do_one(backend.store_of(by), &mut model, &mut now_ms, step).await,
         }
         // The end of a lease of the Redis before is offered, and seen when it was taken.
         backend.told().await;
-        compare(backend.store(), &model, now_ms).await;
+        compare(backend.store_of(1 - by), &model, now_ms).await;
     }
 }
 
@@ -295,6 +298,7 @@ fn agree(kind: Kind, usual: Extent, full_cases: u32) {
     let failed = match kind {
         Kind::Embedded => concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/store_model/failed-embedded.txt"),
         Kind::Shared => concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/store_model/failed-shared.txt"),
+        Kind::Two => concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/store_model/failed-two.txt"),
     };
     let mut runner = TestRunner::new(ProptestConfig {
         cases,
@@ -304,7 +308,7 @@ fn agree(kind: Kind, usual: Extent, full_cases: u32) {
     });
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime");
-    let agreed = runner.run(&prop::collection::vec(step(), 1..usual.most_steps), |steps| {
+    let agreed = runner.run(&prop::collection::vec((step(), any::<bool>()), 1..usual.most_steps), |steps| {
         if asked.is_some() || began.elapsed() < usual.time {
             runtime.block_on(walk(kind, steps));
             walked.fetch_add(1, Ordering::Relaxed);
@@ -328,4 +332,10 @@ fn a_node_of_several_and_the_model_agree_also_when_redis_dies_or_loses_everythin
     // Each walk starts servers and loses them.
     let usual = Extent { cases: 500, most_steps: 40, time: Duration::from_secs(20), least: 5 };
     agree(Kind::Shared, usual, 300);
+}
+
+#[test]
+fn two_nodes_and_the_model_agree_whoever_of_them_does_what() {
+    let usual = Extent { cases: 500, most_steps: 40, time: Duration::from_secs(20), least: 4 };
+    agree(Kind::Two, usual, 300);
 }

@@ -208,7 +208,7 @@ async fn what_is_erased_goes_with_all_that_belongs_to_it_and_stays_known_for_a_w
 
     // Also after everything that can become of a process and of what it shares.
     for redis_is_empty in [false, true] {
-        backend.crash().await;
+        backend.crash(0).await;
         backend.redis_dies(redis_is_empty).await;
         let store = backend.store();
         assert_eq!(store.get(Table::Reply, &reply).await.expect("a read"), None);
@@ -251,9 +251,9 @@ async fn what_was_acknowledged_outlives_a_crash_a_restart_and_a_redis_that_lost_
         let done = settled(Verdict::Delivered { at_ms: 1 });
         backend.store().settle(delivery.key, delivery.lease, done).await.expect("a lease");
     }
-    backend.crash().await;
+    backend.crash(0).await;
     backend.redis_dies(true).await;
-    backend.close_and_open().await;
+    backend.close_and_open(0).await;
     let store = backend.store();
     for number in 0..20u8 {
         assert_eq!(value(store, &[number]).await, Some(vec![number]));

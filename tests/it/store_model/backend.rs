@@ -14,6 +14,8 @@ pub enum Kind {
     Embedded,
     /// A node with its journal, and a Redis of its own.
     Shared,
+    /// Two nodes, each with its journal, over one Redis.
+    Two,
 }
 
 /// Runs each of these tests on both kinds of store; what they take is made by `$start`.
@@ -48,10 +50,10 @@ pub struct Embedded {
     store: Store,
 }
 
-/// A node and its Redis.
+/// Nodes and their Redis.
 pub struct Shared {
     redis: Redis,
-    node: Option<Node>,
+    nodes: Vec<Option<Node>>,
 }
 
 impl Embedded {
@@ -62,15 +64,18 @@ impl Embedded {
 }
 
 impl Shared {
-    async fn begin(&mut self, folder: TempDir) {
+    async fn begin(&mut self, number: usize, folder: TempDir) {
         // What a comparison finds out, and when, no model can tell.
         let pace = Pace { reconcile_every: Duration::from_secs(3_600), ..fixture::pace() };
-        self.node = Some(Node::at(folder, fixture::options(&self.redis, "{model}"), pace).await);
+        let node = Node::at(folder, fixture::options(&self.redis, "{model}"), pace).await;
+        self.nodes[number] = Some(node);
         self.told().await;
     }
 
     async fn told(&self) {
-        self.node.as_ref().expect("a node").told().await;
+        for node in self.nodes.iter().flatten() {
+            node.told().await;
+        }
         // For so long nodes may hold claims back that have to tell what has ended.
         tokio::time::sleep(fixture::pace().look_every * 3).await;
     }
@@ -78,21 +83,31 @@ impl Shared {
 
 impl Backend {
     pub async fn start(kind: Kind) -> Self {
-        let folder = TempDir::new().expect("a folder");
-        match kind {
-            Kind::Embedded => Self::Embedded(Some(Embedded::at(folder))),
-            Kind::Shared => {
-                let mut shared = Box::new(Shared { redis: Redis::start().await, node: None });
-                shared.begin(folder).await;
-                Self::Shared(shared)
-            }
+        let folder = || TempDir::new().expect("a folder");
+        let nodes = match kind {
+            Kind::Embedded => return Self::Embedded(Some(Embedded::at(folder()))),
+            Kind::Shared => 1,
+            Kind::Two => 2,
+        };
+        let nodes: Vec<_> = (0..nodes).map(|_| None).collect();
+        let mut shared = Box::new(Shared { redis: Redis::start().await, nodes });
+        for number in 0..shared.nodes.len() {
+            shared.begin(number, folder()).await;
         }
+        Self::Shared(shared)
     }
 
     pub fn store(&self) -> &Store {
+        self.store_of(0)
+    }
+
+    /// That of this node; where there is only one it is that of all.
+    pub fn store_of(&self, number: usize) -> &Store {
         match self {
             Self::Embedded(embedded) => &embedded.as_ref().expect("an open store").store,
-            Self::Shared(shared) => &shared.node.as_ref().expect("a node").store,
+            Self::Shared(shared) => {
+                &shared.nodes[number % shared.nodes.len()].as_ref().expect("a node").store
+            }
         }
     }
 
@@ -107,12 +122,14 @@ impl Backend {
     /// Waits until others know what they have to.
     pub async fn told(&self) {
         if let Self::Shared(shared) = self {
-            shared.node.as_ref().expect("a node").told().await;
+            for node in shared.nodes.iter().flatten() {
+                node.told().await;
+            }
         }
     }
 
     /// The process ends well, and the next one opens what it left.
-    pub async fn close_and_open(&mut self) {
+    pub async fn close_and_open(&mut self, number: usize) {
         match self {
             Self::Embedded(embedded) => {
                 let Embedded { folder, store } = embedded.take().expect("an open store");
@@ -120,14 +137,15 @@ impl Backend {
                 *embedded = Some(Embedded::at(folder));
             }
             Self::Shared(shared) => {
-                let folder = shared.node.take().expect("a node").leave().await;
-                shared.begin(folder).await;
+                let number = number % shared.nodes.len();
+                let folder = shared.nodes[number].take().expect("a node").leave().await;
+                shared.begin(number, folder).await;
             }
         }
     }
 
     /// The process dies on the spot. The next one finds the files as they are, and no goodbye.
-    pub async fn crash(&mut self) {
+    pub async fn crash(&mut self, number: usize) {
         match self {
             Self::Embedded(embedded) => {
                 let dead = embedded.take().expect("an open store");
@@ -138,8 +156,9 @@ impl Backend {
                 *embedded = Some(Embedded::at(folder));
             }
             Self::Shared(shared) => {
-                let folder = shared.node.take().expect("a node").crash();
-                shared.begin(folder).await;
+                let number = number % shared.nodes.len();
+                let folder = shared.nodes[number].take().expect("a node").crash();
+                shared.begin(number, folder).await;
             }
         }
     }
@@ -152,7 +171,9 @@ impl Backend {
         } else {
             shared.redis.kill();
         }
-        shared.node.as_ref().expect("a node").alone().await;
+        for node in shared.nodes.iter().flatten() {
+            node.alone().await;
+        }
         shared.redis.restart().await;
         shared.told().await;
     }

@@ -22,8 +22,13 @@ pub struct Model {
     paused: BTreeSet<String>,
     /// Whether nodes share the store: then of two that are due at once the one with the lower key goes first.
     shared: bool,
-    /// How each stood when a node last wrote it into its journal.
-    journaled: BTreeMap<[u8; 16], Delivery>,
+    /// Which of two nodes does what follows. A store of one process has no second.
+    pub by: usize,
+    /// The submissions that each has accepted.
+    accepted: [BTreeSet<[u8; 16]>; 2],
+    /// How each delivery stood when each node last wrote it into its journal, and when that was.
+    journals: [BTreeMap<[u8; 16], (u64, Delivery)>; 2],
+    written: u64,
 }
 
 pub fn is_open(delivery: &Delivery) -> bool {
@@ -32,14 +37,29 @@ pub fn is_open(delivery: &Delivery) -> bool {
 
 impl Model {
     pub fn of(kind: Kind) -> Self {
-        Self { shared: kind == Kind::Shared, ..Self::default() }
+        Self { shared: kind != Kind::Embedded, ..Self::default() }
     }
 
     /// A node writes down what it has begun or ended; a claim it does not.
     fn journal(&mut self, key: [u8; 16]) {
         if let Some((_, delivery)) = self.deliveries.get(&key) {
-            self.journaled.insert(key, delivery.clone());
+            self.written += 1;
+            self.journals[self.by].insert(key, (self.written, delivery.clone()));
         }
+    }
+
+    /// What is still open after an attempt is written down by a node that has its submission, or its delivery.
+    fn journal_if_known(&mut self, key: [u8; 16]) {
+        let Some((_, delivery)) = self.deliveries.get(&key) else { return };
+        let known = self.accepted[self.by].contains(&delivery.submission)
+            || self.journals[self.by].contains_key(&key);
+        if known || !is_open(delivery) {
+            self.journal(key);
+        }
+    }
+
+    fn forget(&mut self, key: [u8; 16]) {
+        self.journals.iter_mut().for_each(|journal| drop(journal.remove(&key)));
     }
 
     /// What is common to all is lost, and told again from the journal.
@@ -48,7 +68,9 @@ impl Model {
             return;
         }
         for (key, (_, delivery)) in &mut self.deliveries {
-            delivery.clone_from(&self.journaled[key]);
+            let kept = self.journals.iter().filter_map(|journal| journal.get(key));
+            let (_, newest) = kept.max_by_key(|(written, _)| *written).expect("somebody has it");
+            delivery.clone_from(newest);
         }
     }
 
@@ -81,7 +103,8 @@ impl Model {
             };
             (order, delivery)
         });
-        if !self.journaled.contains_key(&new.key) {
+        self.accepted[self.by].insert(new.submission);
+        if !self.journals.iter().any(|journal| journal.contains_key(&new.key)) {
             self.journal(new.key);
         }
         true
@@ -111,8 +134,11 @@ impl Model {
         let keys: Vec<[u8; 16]> = theirs.iter().map(|delivery| delivery.key).collect();
         for key in keys {
             self.deliveries.remove(&key);
-            self.journaled.remove(&key);
+            self.forget(key);
         }
+        self.accepted.iter_mut().for_each(|accepted| {
+            accepted.remove(&erasure.submission);
+        });
         if let Some(forget_at_ms) = self.submissions.get_mut(&erasure.submission) {
             *forget_at_ms = Some(erasure.forget_at_ms);
         }
@@ -187,7 +213,7 @@ impl Model {
         };
         delivery.history.clone_from(&settlement.history);
         delivery.unsettled = 0;
-        self.journal(key);
+        self.journal_if_known(key);
         true
     }
 
@@ -207,7 +233,7 @@ impl Model {
         // As by a claim: what was found out under an older lease is stale.
         delivery.lease += 1;
         self.deliveries.insert(reopen.new_key, (order, delivery));
-        self.journaled.remove(&reopen.key);
+        self.forget(reopen.key);
         self.journal(reopen.new_key);
         Reopened::Due
     }
