@@ -1,35 +1,32 @@
 //! Looks at everything that alerts are about, and tells the sinks.
 
+mod book;
 mod look;
+mod telling;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
+use self::book::{Book, Outcome};
 use self::look::Looking;
 pub(super) use self::look::Sources;
+use self::telling::Telling;
 use super::Error;
 use crate::client::{AddressPolicy, Client, MailSecurity, MailServer};
 use crate::config::{self, Config};
 use crate::crypto::WebhookSecret;
-use crate::insight::{Kind, Mailbox, Notice, Sink, SinkKind, Watch};
+use crate::insight::{Kind, Look, Mailbox, Notice, Sink, SinkKind, Step, Watch};
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(10);
-/// How long one try may take.
-const DEADLINE: Duration = Duration::from_secs(20);
-/// Waits before the second and later tries.
-const WAITS: [Duration; 4] =
-    [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(30), Duration::from_secs(120)];
-/// Notices on their way; more than this are logged only.
-const MAX_TELLING: usize = 256;
 
 /// The task that alerts.
 pub(super) struct Alerting {
     looking: Looking,
+    book: Book,
     watch: Watch,
     sinks: Vec<Sink>,
 }
@@ -40,60 +37,82 @@ impl Alerting {
         let public = config.server.public_url.as_ref().and_then(|url| url.host_str().map(str::to_owned));
         let host = public.unwrap_or_else(|| config.server.listen.to_string());
         let sinks = config.alert_sinks.iter().map(|configured| sink(configured, &client, &host));
-        let sinks = sinks.collect::<Result<_, _>>()?;
-        Ok(Alerting { looking: Looking::new(config, sources), watch: Watch::new(), sinks })
+        let sinks = sinks.collect::<Result<Vec<Sink>, _>>()?;
+        let node = sources.store.node().map(str::to_owned);
+        let watch = Watch::new(node, sinks.iter().map(|sink| sink.id.clone()));
+        let book = Book::new(sources.store.clone());
+        Ok(Alerting { looking: Looking::new(config, sources), book, watch, sinks })
     }
 
     /// Watches until `stop` becomes true. Without sinks the alerts are logged only.
     pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
-        let mut telling = JoinSet::new();
+        let mut telling = Telling::to(std::mem::take(&mut self.sinks));
+        let mut next = Instant::now();
         loop {
-            let looked = tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => break,
-                looked = self.looking.look() => looked,
-            };
-            for notice in self.watch.look(self.looking.now_ms(), &looked) {
-                let cause = notice.cause.to_string();
-                if notice.kind == Kind::Recovered {
-                    tracing::info!(alert = cause, "recovered");
-                } else {
-                    tracing::warn!(alert = cause, "{}", notice.text);
-                }
-                let notice = Arc::new(notice);
-                for sink in &self.sinks {
-                    if telling.len() >= MAX_TELLING {
-                        tracing::error!(
-                            alert.sink = sink.id.as_str(),
-                            alert = cause,
-                            "too many alerts are on their way"
-                        );
-                        continue;
-                    }
-                    telling.spawn(tell(sink.clone(), Arc::clone(&notice)));
-                }
-            }
-            while telling.try_join_next().is_some() {}
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => break,
-                () = tokio::time::sleep(EVERY) => {}
+                () = self.turn(&mut telling, &mut next) => {}
             }
         }
-        // An alert that waits for its next try is raised again by the next start, if its cause still stands.
-        telling.shutdown().await;
+        // What no sink has taken is known to be owed: this node goes on with it when it starts, or another one.
+        for (sink, notice) in telling.end().await {
+            self.watch.took(sink, notice);
+        }
+        self.consider(&Look::at_nothing()).await;
+    }
+
+    /// Looks when it is time, or notes that a sink has taken something.
+    async fn turn(&mut self, telling: &mut Telling, next: &mut Instant) {
+        tokio::select! {
+            () = sleep_until(*next) => {
+                let looked = self.looking.look().await;
+                self.consider(&looked).await;
+                *next = Instant::now() + EVERY;
+                telling.want(|sink| self.watch.wanted(sink));
+            }
+            Some((sink, notice)) = telling.taken() => {
+                self.watch.took(sink, notice);
+                self.consider(&Look::at_nothing()).await;
+            }
+        }
+    }
+
+    async fn consider(&mut self, looked: &Look) {
+        let known = self.book.read().await;
+        let is_known = known.is_some();
+        self.watch.read(known.into_iter().flatten());
+        for step in self.watch.look(self.looking.now_ms(), looked) {
+            self.take(step, is_known).await;
+        }
+    }
+
+    /// Writes down what has changed, and logs what that tells.
+    async fn take(&mut self, step: Step, is_known: bool) {
+        let outcome = match is_known {
+            true => self.book.write(self.looking.now_ms(), &step).await,
+            false => Outcome::Unwritten,
+        };
+        let notice = step.notice.clone();
+        let is_told = match outcome {
+            Outcome::Overtaken => false,
+            Outcome::Unwritten => self.watch.unwritten(step),
+            Outcome::Written => {
+                self.watch.written(step);
+                true
+            }
+        };
+        if let Some(notice) = notice.filter(|_| is_told) {
+            log(&notice);
+        }
     }
 }
 
-async fn tell(sink: Sink, notice: Arc<Notice>) {
-    let id = format!("alert_{}", uuid::Uuid::new_v8(rand::random()));
-    let mut waits = WAITS.into_iter();
-    loop {
-        let now_s = jiff::Timestamp::now().as_second();
-        let Err(failed) = sink.tell(&notice, &id, now_s, Instant::now() + DEADLINE).await else { return };
-        let Some(wait) = waits.next() else {
-            tracing::error!(alert.sink = sink.id.as_str(), error = %failed, "an alert did not reach its sink");
-            return;
-        };
-        tokio::time::sleep(wait).await;
+fn log(notice: &Notice) {
+    let cause = notice.cause.to_string();
+    if notice.kind == Kind::Recovered {
+        tracing::info!(alert = cause, "recovered");
+    } else {
+        tracing::warn!(alert = cause, "{}", notice.text);
     }
 }
 

@@ -3,8 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// Something that a person has to mend.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// Deliveries to this destination wait too long.
     QueueAge(String),
@@ -82,6 +85,11 @@ pub enum Group {
     Disk,
 }
 
+impl Group {
+    /// All of them.
+    pub(super) const ALL: [Self; 4] = [Self::Store, Self::Stored, Self::Counted, Self::Disk];
+}
+
 impl Cause {
     /// Its name for machines: the same at the beginning and at the end.
     pub fn name(&self) -> &'static str {
@@ -134,6 +142,11 @@ impl Cause {
             | Self::SharedStore
             | Self::UnknownSubmission => Subject::Whole,
         }
+    }
+
+    /// Whether it is about one node and not about what nodes have in common: each tells its own.
+    pub fn is_of_one_node(&self) -> bool {
+        matches!(self, Self::Disk | Self::Store | Self::Backup | Self::SingleCopy | Self::SharedStore)
     }
 
     /// Which look shows it.

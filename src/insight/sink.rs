@@ -67,11 +67,12 @@ impl From<crate::client::Error> for Failed {
 }
 
 impl Sink {
-    /// Sends a notice; the id is the same at every try.
+    /// Sends a notice; its id is the same at every try.
     ///
     /// # Errors
     /// [`Failed`]; try again later.
-    pub async fn tell(&self, notice: &Notice, id: &str, now_s: i64, deadline: Instant) -> Result<(), Failed> {
+    pub async fn tell(&self, notice: &Notice, now_s: i64, deadline: Instant) -> Result<(), Failed> {
+        let id = notice.id.as_str();
         let (url, body, signature) = match &self.kind {
             SinkKind::Slack(url) => (url, self.slack(notice).to_string(), None),
             SinkKind::Webhook(url, sign) => {
@@ -80,7 +81,7 @@ impl Sink {
                 (url, body, Some(signature))
             }
             SinkKind::Email(mailbox) => {
-                let mail = self.mail(notice, mailbox, id);
+                let mail = self.mail(notice, mailbox);
                 return Ok(self.client.send_mail(&mailbox.server, &mail, self.policy, deadline).await?);
             }
         };
@@ -102,7 +103,9 @@ impl Sink {
     }
 
     fn slack(&self, notice: &Notice) -> Value {
-        json!({"text": format!("Formgate {}: {}\n{}", self.host, notice.text, notice.remedy)})
+        let (host, node) = (&self.host, on(notice));
+        let (text, remedy, since) = (&notice.text, notice.remedy, rfc3339(notice.since_ms));
+        json!({"text": format!("Formgate {host}{node}: {text}\n{remedy}\nSince {since}")})
     }
 
     fn webhook(&self, notice: &Notice, now_s: i64) -> Value {
@@ -113,6 +116,7 @@ impl Sink {
             "text": notice.text,
             "remedy": notice.remedy,
             "host": self.host,
+            "node": notice.node,
         });
         let subject = match notice.cause.subject() {
             Subject::Destination(id) => Some(("destination", id)),
@@ -133,27 +137,33 @@ impl Sink {
         json!({"type": name, "timestamp": rfc3339(now_s.saturating_mul(1_000)), "data": data})
     }
 
-    fn mail(&self, notice: &Notice, mailbox: &Mailbox, id: &str) -> Mail {
+    fn mail(&self, notice: &Notice, mailbox: &Mailbox) -> Mail {
         let mark = match notice.kind {
             Kind::Raised => "alert",
             Kind::Repeated => "still",
             Kind::Recovered => "recovered",
         };
         Mail {
-            id: id.to_owned(),
+            id: notice.id.clone(),
             from: mailbox.from.clone(),
             to: mailbox.to.clone(),
             subject: format!("[Formgate {}] {mark}: {}", self.host, notice.cause),
             text: format!(
-                "{}\n\n{}\n\nCause: {}\nSince: {}\nFrom: Formgate on {}\n",
+                "{}\n\n{}\n\nCause: {}\nSince: {}\nFrom: Formgate on {}{}\n",
                 notice.text,
                 notice.remedy,
                 notice.cause,
                 rfc3339(notice.since_ms),
-                self.host
+                self.host,
+                on(notice)
             ),
         }
     }
+}
+
+/// The node that saw it.
+fn on(notice: &Notice) -> String {
+    notice.node.as_ref().map(|node| format!(", node {node}")).unwrap_or_default()
 }
 
 fn rfc3339(at_ms: i64) -> String {

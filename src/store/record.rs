@@ -5,7 +5,7 @@ use super::Table;
 /// Which writing of a record this is. Grows with every put of the store and is never used twice, so a record that was
 /// deleted and made again does not look unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Version(pub(super) i64);
+pub struct Version(pub(crate) i64);
 
 /// A record as it stands in the store.
 #[derive(Clone, PartialEq, Eq)]

@@ -51,11 +51,13 @@ pub enum Table {
     File,
     /// Walk → when it began, for a day.
     Opening,
+    /// Cause → since when it stands, and whom that was told.
+    Alert,
 }
 
 impl Table {
     /// All of them.
-    pub(super) const ALL: [Self; 24] = [
+    pub(super) const ALL: [Self; 25] = [
         Self::Submission,
         Self::Timeline,
         Self::Reply,
@@ -80,6 +82,7 @@ impl Table {
         Self::Answered,
         Self::Revoked,
         Self::Opening,
+        Self::Alert,
     ];
 
     /// Its number on disk.
@@ -109,6 +112,7 @@ impl Table {
             Self::Answered => 19,
             Self::Revoked => 20,
             Self::Opening => 31,
+            Self::Alert => 32,
         }
     }
 
@@ -125,12 +129,13 @@ impl Table {
     /// Whether every node that shares a store keeps a copy of it, whoever wrote it: without it none could go on alone.
     pub(super) fn is_configuration(self) -> bool {
         use Table::{
-            ApiToken, Breaker, Connection, Definition, FlowVersion, Job, Pause, Replay, Revoked, Secret,
-            Setting,
+            Alert, ApiToken, Breaker, Connection, Definition, FlowVersion, Job, Pause, Replay, Revoked,
+            Secret, Setting,
         };
         matches!(
             self,
-            ApiToken
+            Alert
+                | ApiToken
                 | Connection
                 | Definition
                 | FlowVersion

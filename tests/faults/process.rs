@@ -360,11 +360,20 @@ impl Drop for Process {
     }
 }
 
-/// A port that stays free while nobody listens: below those that the system gives to outgoing connections.
+/// A port that stays free while nobody listens: below those that the system gives to outgoing connections, and kept for UDP,
+/// which nobody here speaks, so that no other test takes it before this process ends.
 pub fn free_address() -> SocketAddr {
     let mut addresses =
-        (0..200).map(|_| SocketAddr::from((Ipv4Addr::LOCALHOST, rand::random_range(15_000..32_000))));
-    addresses.find(|address| TcpListener::bind(address).is_ok()).expect("a free port")
+        (0..1_000).map(|_| SocketAddr::from((Ipv4Addr::LOCALHOST, rand::random_range(15_000..32_000))));
+    let is_free = |address: &SocketAddr| {
+        let Ok(kept) = std::net::UdpSocket::bind(address) else { return false };
+        let is_free = TcpListener::bind(address).is_ok();
+        if is_free {
+            std::mem::forget(kept);
+        }
+        is_free
+    };
+    addresses.find(is_free).expect("a free port")
 }
 
 async fn get(address: SocketAddr, path: &str) -> std::io::Result<String> {

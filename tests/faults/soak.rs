@@ -25,7 +25,7 @@ const PEOPLE: u64 = 12;
 const MAX_LIFE_MS: u64 = 1_500;
 /// A process is killed at the latest after so many submissions were acknowledged.
 const MAX_ACKNOWLEDGED: u64 = 150;
-/// How long deliveries may take after the last fault.
+/// How long after the last fault nothing may be delivered, while something waits.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How much faster the outbox's clock goes: a destination that hangs is given up after 1.5 s.
 const SCALE: i64 = 20;
@@ -97,7 +97,6 @@ async fn soak(
     // Half a day later, when whatever waits for its next attempt is due.
     let mut process = spawn(Duration::from_secs(12 * 3_600));
     gate.ready(&mut process).await;
-    let give_up = Instant::now() + patience;
     let undelivered = || {
         let missing = |sink: &Sink| {
             let id = sink.id.clone();
@@ -105,7 +104,12 @@ async fn soak(
         };
         sinks.iter().flat_map(missing).collect::<Vec<_>>()
     };
-    while Instant::now() < give_up && !undelivered().is_empty() {
+    let (mut waiting, mut give_up) = (usize::MAX, Instant::now() + patience);
+    while waiting > 0 && Instant::now() < give_up {
+        let still = undelivered().len();
+        if still < waiting {
+            (waiting, give_up) = (still, Instant::now() + patience);
+        }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     process.stop();

@@ -3,6 +3,7 @@
 mod lost;
 mod opened;
 mod post;
+mod restarted;
 pub mod sink;
 
 use std::sync::{Arc, Mutex};
@@ -21,7 +22,9 @@ use self::post::{Behaviour, PostOffice};
 fn notice() -> Notice {
     let bad = Level::Bad("crm has been failing for 3 minutes; 12 deliveries wait — für alle.".to_owned());
     let sign = Sign { cause: Cause::Breaker("crm".to_owned()), level: bad };
-    Watch::new().look(1_764_000_000_000, &Look { signs: vec![sign], unseen: vec![] }).remove(0)
+    let look = Look { signs: vec![sign], unseen: vec![] };
+    let step = Watch::new(None, []).look(1_764_000_000_000, &look).remove(0);
+    Notice { id: "alert_7".to_owned(), ..step.notice.expect("it begins") }
 }
 
 struct Sender {
@@ -58,7 +61,7 @@ impl Sender {
             host: "forms.example.com".to_owned(),
         };
         let deadline = Instant::now() + Duration::from_secs(60);
-        sink.tell(&notice(), "alert_7", 1_764_000_010, deadline).await
+        sink.tell(&notice(), 1_764_000_010, deadline).await
     }
 }
 
@@ -140,7 +143,7 @@ async fn a_mail_server_inside_the_network_is_out_of_reach_unless_that_is_allowed
             client: Client::new(),
             host: "h".to_owned(),
         };
-        let told = sink.tell(&notice(), "id", 0, Instant::now() + Duration::from_secs(60)).await;
+        let told = sink.tell(&notice(), 0, Instant::now() + Duration::from_secs(60)).await;
         assert_eq!(told, Err(Failed { class, status: None }));
     }
     assert_eq!(office.heard(), "", "nobody connected");
@@ -168,7 +171,7 @@ async fn a_server_that_refuses_or_hangs_is_a_failure_with_its_reason_in_time() {
         host: "h".to_owned(),
     };
     let started = std::time::Instant::now();
-    let told = sink.tell(&notice(), "id", 0, Instant::now() + Duration::from_millis(300)).await;
+    let told = sink.tell(&notice(), 0, Instant::now() + Duration::from_millis(300)).await;
     assert_eq!(told, Err(Failed { class: "deadline", status: None }));
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
 }
@@ -190,6 +193,7 @@ async fn webhooks_and_chats_are_told_the_same_with_the_kind_of_the_notice() {
     tokio::spawn(server.run(stopped, Duration::from_secs(1)));
     let sign = Arc::new(|id: &str, at_s: i64, body: &[u8]| format!("v1,{id}.{at_s}.{}", body.len()));
     for kind in [SinkKind::Webhook(url.clone(), sign), SinkKind::Slack(url)] {
+        let node = matches!(kind, SinkKind::Slack(_)).then(|| "n1".to_owned());
         let sink = Sink {
             id: "ops".to_owned(),
             kind,
@@ -197,9 +201,8 @@ async fn webhooks_and_chats_are_told_the_same_with_the_kind_of_the_notice() {
             client: Client::new(),
             host: "forms.example.com".to_owned(),
         };
-        let repeated = Notice { kind: Kind::Repeated, ..notice() };
-        let told =
-            sink.tell(&repeated, "alert_7", 1_764_000_010, Instant::now() + Duration::from_secs(60)).await;
+        let repeated = Notice { kind: Kind::Repeated, node, ..notice() };
+        let told = sink.tell(&repeated, 1_764_000_010, Instant::now() + Duration::from_secs(60)).await;
         assert_eq!(told, Ok(()));
     }
     let heard = heard.lock().expect("no panic under the lock").clone();
@@ -209,9 +212,8 @@ async fn webhooks_and_chats_are_told_the_same_with_the_kind_of_the_notice() {
     let data = &webhook["data"];
     assert_eq!((&data["cause"], &data["destination"]), (&json!("breaker"), &json!("crm")));
     assert_eq!(data["since"], "2025-11-24T16:00:00.000Z");
-    assert!(
-        chat["text"]
-            .as_str()
-            .is_some_and(|text| text.starts_with("Formgate forms.example.com: crm has been failing"))
-    );
+    assert_eq!(data["node"], json!(null), "there is one");
+    let chat = chat["text"].as_str().expect("a text");
+    assert!(chat.starts_with("Formgate forms.example.com, node n1: crm has been failing"), "{chat}");
+    assert!(chat.ends_with("\nSince 2025-11-24T16:00:00.000Z"), "{chat}");
 }

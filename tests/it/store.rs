@@ -25,10 +25,10 @@ async fn what_was_acknowledged_is_there_after_a_crash_and_what_was_leased_can_be
     let store = open(folder.path());
     for number in 0..50u8 {
         let batch =
-            Batch::at(0).put(Put::new(Table::Setting, [number], [number])).deliver(delivery(number, 0));
+            Batch::at(0).put(Put::new(Table::Setting, [number], [number])).deliver(delivery(number, 7));
         store.commit(batch).await.expect("a commit");
     }
-    let claimed = store.claim("crm", 0, i64::from(u32::MAX), 10).await.expect("a claim");
+    let claimed = store.claim("crm", 7, i64::from(u32::MAX), 10).await.expect("a claim");
 
     // What a crash leaves: the files as they are, the log not folded in, no goodbye.
     let crashed = TempDir::new().expect("a folder");
@@ -39,7 +39,9 @@ async fn what_was_acknowledged_is_there_after_a_crash_and_what_was_leased_can_be
     for number in 0..50u8 {
         assert_eq!(value(&store, &[number]).await, Some(vec![number]));
     }
-    let again = store.claim("crm", 1, 60, 10).await.expect("a claim");
+    let depths = store.depths().await.expect("counts");
+    assert_eq!(depths[0].oldest_due_at_ms, Some(7), "what was under way has no age of its own");
+    let again = store.claim("crm", 8, 60, 10).await.expect("a claim");
     let keys = |claimed: &[formgate::store::Delivery]| {
         claimed.iter().map(|delivery| delivery.key).collect::<Vec<_>>()
     };

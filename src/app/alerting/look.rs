@@ -103,6 +103,10 @@ impl Looking {
             let single_for = Duration::from_millis(u64::try_from(single_for).unwrap_or(0));
             let shared = SharedStore { away, single, single_for };
             look.signs.extend(self.thresholds.shared_store(shared));
+            if !standing.reachable || !standing.told {
+                // What this node has of the rest is a part of it: that nothing is the matter there means nothing.
+                look.unseen.push(Group::Stored);
+            }
         }
         let stored = tokio::time::timeout(PATIENCE, self.stored(now_ms)).await;
         let ready = tokio::time::timeout(PATIENCE, self.sources.store.ready()).await;

@@ -175,7 +175,7 @@ impl Embedded {
         }
         schema::migrate(&mut connection)?;
         // This process has the folder alone, so whoever held these leases is dead: no reason to wait for them to end.
-        // Zero is before every other due time: what was under way goes on first.
+        // Zero is before every other due time: what was under way goes on first. It is no age, see `depths`.
         connection.execute("UPDATE delivery SET state = 0, due_at_ms = 0 WHERE state = 1", [])?;
         if !options.journal {
             journal::leave(&connection)?;
@@ -444,7 +444,7 @@ impl Backend for Embedded {
                  count(*) FILTER (WHERE state IN (0, 5)), count(*) FILTER (WHERE state = 1),
                  count(*) FILTER (WHERE state = 3), count(*) FILTER (WHERE state = 4),
                  (SELECT min(due_at_ms) FROM delivery AS waiting
-                  WHERE waiting.destination = delivery.destination AND waiting.state < 2 AND waiting.state = 0)
+                  WHERE waiting.destination = delivery.destination AND waiting.state = 0 AND waiting.due_at_ms > 0)
                  FROM delivery GROUP BY destination ORDER BY destination",
             )?;
             statement

@@ -1,6 +1,7 @@
 //! A webhook that takes alerts.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,16 +16,27 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// It ends with its sink.
 pub struct Sink {
     heard: Arc<Mutex<Vec<Json>>>,
+    /// The ids of what it did not take.
+    refused: Arc<Mutex<Vec<String>>>,
+    refuses: Arc<AtomicBool>,
     pub at: SocketAddr,
     _stop: watch::Sender<bool>,
 }
 
 impl Sink {
     pub async fn open() -> Sink {
-        let heard: Arc<Mutex<Vec<Json>>> = Arc::default();
-        let hears = Arc::clone(&heard);
+        let (heard, refused) = (Arc::<Mutex<Vec<Json>>>::default(), Arc::<Mutex<Vec<String>>>::default());
+        let refuses = Arc::<AtomicBool>::default();
+        let (hears, denied, denies) = (Arc::clone(&heard), Arc::clone(&refused), Arc::clone(&refuses));
         let handler = move |request: Request| {
-            hears.lock().expect("no panic").push(serde_json::from_slice(&request.body).expect("JSON"));
+            let id = request.header("webhook-id").expect("an id").to_owned();
+            if denies.load(Ordering::SeqCst) {
+                denied.lock().expect("no panic").push(id);
+                return std::future::ready(Response::empty(StatusCode::SERVICE_UNAVAILABLE));
+            }
+            let mut notice: Json = serde_json::from_slice(&request.body).expect("JSON");
+            notice["id"] = id.into();
+            hears.lock().expect("no panic").push(notice);
             std::future::ready(Response::empty(StatusCode::NO_CONTENT))
         };
         let listener = Listener { addr: ([127, 0, 0, 1], 0).into(), tls: None };
@@ -32,7 +44,19 @@ impl Sink {
         let at = server.local_addr();
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(server.run(stopped, Duration::ZERO));
-        Sink { heard, at, _stop: stop }
+        Sink { heard, refused, refuses, at, _stop: stop }
+    }
+
+    /// Whether it takes anything from now on.
+    pub fn refuse(&self, refuses: bool) {
+        self.refuses.store(refuses, Ordering::SeqCst);
+    }
+
+    /// Waits until it has refused so many; gives their ids.
+    pub async fn until_refused(&self, count: usize) -> Vec<String> {
+        let refused = || self.refused.lock().expect("no panic").clone();
+        self.wait(&format!("{count} refused"), || refused().len() >= count).await;
+        refused()
     }
 
     /// Its section of a configuration.
@@ -44,7 +68,7 @@ impl Sink {
         )
     }
 
-    /// Everything that it took, in order.
+    /// Everything that it took, in order, with the ids.
     pub fn all(&self) -> Vec<Json> {
         self.heard.lock().expect("no panic").clone()
     }

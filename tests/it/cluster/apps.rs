@@ -10,7 +10,7 @@ use formgate::crypto::{MasterKey, PrivateKey, WebhookSecret};
 use formgate::endpoint::Flows;
 use formgate::flow::compile::{Settings, compile};
 use formgate::form::Form;
-use formgate::outbox::{Filter, Outbox};
+use formgate::outbox::{DestinationId, Filter, Outbox};
 use formgate::player::document::Document;
 use formgate::player::strategy::{Played, Truthful, play};
 use formgate::player::transport::{self, HttpTransport, Response, Transport};
@@ -25,6 +25,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use super::fixture::{PATIENCE, Redis, pace};
+use crate::alerts::sink::Sink;
 
 fn form() -> Value {
     json!({"id": "visit", "title": "A visit", "locale": "en", "pages": [
@@ -84,7 +85,7 @@ impl Home {
         Self { folder, redis, inbox, inbox_url, secret, key, _stop: stop }
     }
 
-    fn config(&self, node: &str, keys: &str) -> Config {
+    fn config(&self, node: &str, more: &str) -> Config {
         let text = format!(
             r#"
 [server]
@@ -99,7 +100,7 @@ url = "{}"
 [[number]]
 id = "shop"
 app_secret = "app-secret"
-{keys}
+{more}
 [[destination]]
 id = "crm"
 kind = "webhook"
@@ -280,6 +281,32 @@ async fn a_key_made_on_one_node_opens_requests_on_the_others() {
             checked.err().map(|e| e.to_string())
         );
     }
+    one.end().await;
+    two.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_all_nodes_one_tells_an_alert_and_its_end_also_if_the_first_is_dead() {
+    let (home, sink) = (Home::new().await, Sink::open().await);
+    let more = format!("private_keys = [\"file:shop.pem\"]\n{}", sink.section());
+    let (one, two) = tokio::join!(home.run(home.config("one", &more)), home.run(home.config("two", &more)));
+    let crm = DestinationId::new("crm").expect("an id");
+    one.outbox.park_until_reconnect(&crm, "outbox", "401").await.expect("it is parked");
+    let raised = sink.until(1).await;
+    assert!(raised[0]["data"]["node"].is_string(), "{raised:?}");
+    // Both have looked again by then, and more than once.
+    sleep(Duration::from_secs(22)).await;
+    assert_eq!(sink.told(), ["alert.raised paused"]);
+    drop(one);
+    sleep(Duration::from_secs(12)).await;
+    assert_eq!(sink.told(), ["alert.raised paused"], "a node that is gone ends nothing");
+    // It is back with what it knew, and so what has ended is told at once, by either.
+    let one = home.run(home.config("one", &more)).await;
+    two.outbox.resume(&crm, "test").await.expect("it goes on");
+    let over = sink.until(2).await;
+    assert_eq!(over[0]["data"]["since"], over[1]["data"]["since"], "{over:?}");
+    sleep(Duration::from_secs(12)).await;
+    assert_eq!(sink.told(), ["alert.raised paused", "alert.recovered paused"]);
     one.end().await;
     two.end().await;
 }
