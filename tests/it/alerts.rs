@@ -1,5 +1,6 @@
 //! Alerts reach a mail server, a webhook and a chat, over real sockets.
 
+mod damaged;
 mod lost;
 mod opened;
 mod post;

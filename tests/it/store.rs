@@ -66,7 +66,7 @@ async fn a_second_process_on_the_same_folder_is_refused_until_the_first_has_clos
 }
 
 /// What a crash leaves: the files as they are, with a log that was not folded in. `damage` makes a long record unreadable.
-async fn crashed(damage: bool) -> TempDir {
+pub async fn crashed(damage: bool) -> TempDir {
     let folder = TempDir::new().expect("a folder");
     let path = folder.path().join("store.sqlite3");
     let store = open(folder.path());

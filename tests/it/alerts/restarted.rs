@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use super::sink::Sink;
 use crate::connect::fixture::load;
 
-struct Running {
+pub struct Running {
     outbox: Outbox,
     stop: watch::Sender<bool>,
     running: JoinHandle<Result<(), Error>>,
@@ -18,7 +18,7 @@ struct Running {
 
 impl Running {
     /// If it was mended meanwhile, before the first look.
-    async fn start(folder: &Path, sink: &Sink, mended: bool) -> Running {
+    pub async fn start(folder: &Path, sink: &Sink, mended: bool) -> Running {
         let config = load(
             folder,
             &format!(
@@ -36,7 +36,7 @@ impl Running {
         Running { outbox: app.outbox.clone(), stop, running: tokio::spawn(app.run(stopped)) }
     }
 
-    async fn end(self) {
+    pub async fn end(self) {
         self.stop.send_replace(true);
         self.running.await.expect("it ends").unwrap_or_else(|error| panic!("{error}"));
     }
