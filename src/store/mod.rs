@@ -35,7 +35,7 @@ pub use record::{
     Batch, Claim, Delivery, DeliveryFilter, DeliveryState, Expectation, Lane, NewDelivery, Precondition, Put,
     QueueDepth, Record, Reopen, Reopened, Scan, Settlement, Verdict, Version,
 };
-pub use table::Table;
+pub use table::{Later, Table};
 
 /// Why an operation of the store was not done.
 #[derive(Debug, thiserror::Error)]

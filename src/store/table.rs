@@ -1,4 +1,14 @@
 //! The kinds of records, the same for every backend.
+//!
+//! Nodes of two releases share a store while an installation is upgraded, and a file goes back to the release before when an
+//! upgrade is taken back. Invariant: what a release does not know is left as it is. It reads no record of a table that only a
+//! later one has ([`Table::Later`]), but what it keeps copies of it keeps with these: a journal takes over such records
+//! where they are everybody's, has those that belong to a submission it takes over, and tells a Redis that was emptied all of them;
+//! what is erased goes by its traces, whatever table it is in. The same holds for columns, tables and indexes of the file,
+//! keys of Redis, and deliveries in a state or a lane that are not known here.
+//!
+//! So a release may add a table, a field behind those that a record has, or an addition to the file. It must not change what
+//! the one before reads, nor write a delivery in a new state, before that one knows it.
 
 /// A kind of record. The number of a table is on disk: never change or reuse one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,10 +63,19 @@ pub enum Table {
     Opening,
     /// Cause → since when it stands, and whom that was told.
     Alert,
+    /// One that only a later release knows.
+    Later(Later),
+}
+
+/// A table that only a later release knows: nothing here asks for its records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Later {
+    number: u8,
+    everywhere: bool,
 }
 
 impl Table {
-    /// All of them.
+    /// All that this release knows.
     pub(super) const ALL: [Self; 25] = [
         Self::Submission,
         Self::Timeline,
@@ -113,12 +132,24 @@ impl Table {
             Self::Revoked => 20,
             Self::Opening => 31,
             Self::Alert => 32,
+            Self::Later(later) => i64::from(later.number),
         }
     }
 
-    /// The table of this number.
-    pub(super) fn from_number(number: i64) -> Option<Self> {
-        Self::ALL.into_iter().find(|table| table.number() == number)
+    /// The table of this number. If only a later release knows it, `everywhere` says whether every node keeps a copy of it.
+    /// `None` for a number that no table has: traces and Redis write it as one byte, and 0 is a delivery.
+    pub(super) fn of(number: i64, everywhere: bool) -> Option<Self> {
+        let known = Self::ALL.into_iter().find(|table| table.number() == number);
+        let later = || {
+            let number = u8::try_from(number).ok().filter(|number| *number > 0)?;
+            Some(Self::Later(Later { number, everywhere }))
+        };
+        known.or_else(later)
+    }
+
+    /// Whether only a later release knows it.
+    pub(super) fn is_later(self) -> bool {
+        matches!(self, Self::Later(_))
     }
 
     /// Whether nodes that share a store have it in common. Every node chains its own audit trail.
@@ -132,6 +163,9 @@ impl Table {
             Alert, ApiToken, Breaker, Connection, Definition, FlowVersion, Job, Pause, Replay, Revoked,
             Secret, Setting,
         };
+        if let Self::Later(later) = self {
+            return later.everywhere;
+        }
         matches!(
             self,
             Alert
@@ -162,8 +196,14 @@ mod tests {
         });
         assert_eq!(numbered.count(), Table::ALL.len(), "a new table belongs to ALL");
         for table in Table::ALL {
-            assert_eq!(Table::from_number(table.number()), Some(table));
+            assert_eq!(Table::of(table.number(), !table.is_configuration()), Some(table));
+            assert!((1..256).contains(&table.number()), "it is written as one byte");
         }
-        assert_eq!(Table::from_number(0), None, "0 is a delivery");
+        for number in [0, -1, 256] {
+            assert_eq!(Table::of(number, true), None, "{number}");
+        }
+        let later = Table::of(250, true).expect("a later release may have it");
+        assert_eq!((later.number(), later.is_shared(), later.is_configuration()), (250, true, true));
+        assert!(Table::of(250, false).is_some_and(|later| !later.is_configuration()));
     }
 }

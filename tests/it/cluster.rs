@@ -5,6 +5,7 @@ mod confirms;
 mod erased;
 pub mod fixture;
 mod full;
+mod later;
 mod others;
 
 use std::time::Duration;

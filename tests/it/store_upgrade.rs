@@ -1,8 +1,12 @@
-//! A store of the previous release is opened by this one, and can go back: what was added takes nothing away.
+//! A store of the previous release is opened by this one, and can go back: what was added takes nothing away. The same of the
+//! next release and this one.
 
 use std::path::Path;
 
-use formgate::store::{DeliveryFilter, DeliveryState, Lane, Options, Settlement, Store, Verdict};
+use formgate::store::{
+    Batch, DeliveryFilter, DeliveryState, Erasure, Lane, OpenError, Options, Put, RestoreError, Settlement,
+    Store, Table, Verdict,
+};
 use rusqlite::{Connection, params};
 use tempfile::TempDir;
 
@@ -108,4 +112,88 @@ async fn a_store_of_the_previous_release_is_opened_and_the_previous_release_can_
     let claimed = store.claim("crm", 1_000, 60, 10).await.expect("a claim");
     let keys: Vec<_> = claimed.iter().map(|delivery| (delivery.key[0], delivery.lane)).collect();
     assert_eq!(keys, [(5, Lane::First), (4, Lane::First), (3, Lane::Retry)]);
+}
+
+/// What the next release may add, and what it may have written by then.
+const NEXT: &str = "
+    ALTER TABLE record ADD COLUMN mood TEXT DEFAULT 'none';
+    ALTER TABLE delivery ADD COLUMN mood TEXT DEFAULT 'none';
+    CREATE INDEX record_mood ON record (mood);
+    CREATE TABLE mood (name TEXT PRIMARY KEY) STRICT;
+    INSERT INTO mood (name) VALUES ('good');
+    INSERT INTO addition (name) VALUES ('moods');
+    INSERT INTO record (tbl, key, value, mood) VALUES (250, x'01', x'02', 'good'), (251, x'03', x'04', 'good');
+    -- The second is about the submission of the first delivery.
+    INSERT INTO record (tbl, key, value) VALUES (11, CAST(x'01010101010101010101010101010101fb' || x'03' AS BLOB), x'');
+    INSERT INTO delivery (key, submission, destination, state, due_at_ms, attempt, lease, unsettled, history, mood)
+    VALUES (x'09090909090909090909090909090909', x'09090909090909090909090909090909', 'crm', 7, 0, 0, 0, 0, x'', 'good');
+";
+
+fn kept(file: &Connection) -> Vec<i64> {
+    let count = |of: &str| {
+        file.query_row(&format!("SELECT count(*) FROM {of}"), [], |row| row.get(0)).expect("a count")
+    };
+    [
+        "record WHERE tbl = 250 AND mood = 'good'",
+        "record WHERE tbl = 251 AND mood = 'good'",
+        "delivery WHERE state = 7 AND mood = 'good'",
+        "mood WHERE name = 'good'",
+        "addition WHERE name = 'moods'",
+    ]
+    .map(count)
+    .to_vec()
+}
+
+#[tokio::test]
+async fn a_store_that_the_next_release_has_used_is_opened_and_keeps_what_is_not_known_here() {
+    let folder = TempDir::new().expect("a folder");
+    let options = Options::new(folder.path());
+    Store::open_embedded(&options).expect("a new one").close().await.expect("a clean close");
+    let next = file(folder.path());
+    begin(&next, 1);
+    next.execute_batch(NEXT).expect("what the next release does");
+    drop(next);
+
+    let store = Store::open_embedded(&options).expect("it is opened");
+    store.commit(Batch::at(0).put(Put::new(Table::Submission, [1; 16], "body"))).await.expect("a commit");
+    let claimed = store.claim("crm", 100, 60, 10).await.expect("a claim");
+    assert_eq!(claimed.iter().map(|delivery| delivery.key).collect::<Vec<_>>(), [[1; 16]]);
+    assert_eq!(store.delivery([9; 16]).await.expect("a read"), None);
+    let reopened = store.reopen([9; 16], 1, vec![]).await.expect("an answer, and no end of the process");
+    assert_eq!(reopened, formgate::store::Reopened::Unknown);
+    assert_eq!(store.deliveries(DeliveryFilter::default(), None, 10).await.expect("a read").len(), 1);
+    store.purge_expired(i64::from(u32::MAX), 100).await.expect("a purge");
+    // A backup has it, too, and a folder that is filled from it.
+    let (copy, other) = (folder.path().join("copy"), TempDir::new().expect("a folder"));
+    store.copy_to(copy.clone()).await.expect("a copy");
+    Store::restore_embedded(other.path(), &[], |to| {
+        std::io::copy(&mut std::fs::File::open(&copy)?, to).map(drop)
+    })
+    .expect("it is restored");
+    let restored = Store::open_embedded(&Options::new(other.path())).expect("it is opened");
+    assert_eq!(restored.faults().await.expect("a check"), Vec::<String>::new());
+    restored.close().await.expect("a clean close");
+    assert_eq!(kept(&file(other.path())), [1, 1, 1, 1, 1]);
+    // What is about a submission goes with it.
+    let erasure =
+        Erasure { submission: [1; 16], settled: None, forget_at_ms: 9, deletes: vec![], puts: vec![] };
+    store.erase(erasure).await.expect("it is erased");
+    while !store.scrub().await.expect("a scrub") {}
+    store.close().await.expect("a clean close");
+    assert_eq!(kept(&file(folder.path())), [1, 0, 1, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_store_whose_schema_is_newer_is_refused_and_left_as_it_is() {
+    let folder = TempDir::new().expect("a folder");
+    let options = Options::new(folder.path());
+    Store::open_embedded(&options).expect("a new one").close().await.expect("a clean close");
+    file(folder.path()).pragma_update(None, "user_version", 2).expect("a newer one");
+    let before = std::fs::read(folder.path().join("store.sqlite3")).expect("the file");
+    let refused = Store::open_embedded(&options).map(drop);
+    assert!(matches!(refused, Err(OpenError::Newer { found: 2, known: 1 })), "{refused:?}");
+    let other = TempDir::new().expect("a folder");
+    let refused = Store::restore_embedded(other.path(), &[], |to| std::io::Write::write_all(to, &before));
+    assert!(matches!(refused, Err(RestoreError::Open(OpenError::Newer { .. }))), "{refused:?}");
+    assert_eq!(std::fs::read(folder.path().join("store.sqlite3")).expect("the file"), before);
 }

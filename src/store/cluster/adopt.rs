@@ -103,7 +103,7 @@ async fn whole(redis: &Redis, submission: [u8; 16]) -> Result<Vec<Kept>, RedisEr
     let mut whole = vec![kept(Table::Submission, submission.to_vec(), body)];
     let scan = Scan { prefix: submission.to_vec(), after: None, descending: false, limit: ALL };
     for (trace, record) in redis.scan(Table::Trace, &scan).await? {
-        let named = traced(&trace).and_then(|(table, key)| Some((Table::from_number(table)?, key.to_vec())));
+        let named = traced(&trace).and_then(|(table, key)| Some((Table::of(table, false)?, key.to_vec())));
         if let Some((table, key)) = named
             && let Some(record) = redis.get(table, &key).await?
         {

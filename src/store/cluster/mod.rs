@@ -16,6 +16,9 @@
 //! | `whole` | what is done to all that any node has, or not at all |
 //! | `held` | the leases of this node |
 //!
+//! Nodes of two releases may share one Redis. What another node has written and this one does not know is left as it is, and
+//! taken into its journal where that is to have a copy: see `store::table`.
+//!
 //! It deliberately asks nothing of Redis but what `store::redis` offers, and knows no command of it.
 
 mod adopt;

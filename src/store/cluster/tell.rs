@@ -197,7 +197,7 @@ pub(super) async fn whole(node: &Node, redis: &Redis, submission: [u8; 16]) -> R
     offer(node, redis, vec![whole]).await.map(drop)
 }
 
-/// Offers rows and notes the answers; says how many.
+/// Offers rows and notes the answers; says how many were taken.
 async fn offer(node: &Node, redis: &Redis, items: Vec<Vec<Kept>>) -> Result<usize, Broken> {
     if items.is_empty() {
         return Ok(0);
@@ -211,14 +211,14 @@ async fn offer(node: &Node, redis: &Redis, items: Vec<Vec<Kept>>) -> Result<usiz
     if told.iter().flatten().any(|kept| matches!(kept, Kept::Delivery { .. })) {
         fault::point("cluster.offered");
     }
+    let taken = answers.iter().filter(|answer| **answer == Offered::Taken).count();
     let mut noted = Vec::new();
     for (item, answer) in told.into_iter().zip(answers) {
         let answer = if answer == Offered::Buried { Answer::Buried } else { Answer::Known };
         noted.extend(item.into_iter().map(|kept| (kept, answer.clone())));
     }
-    let count = noted.len();
     node.journal.journal_answered(noted).await?;
-    Ok(count)
+    Ok(taken)
 }
 
 /// What is told in one step.
@@ -280,8 +280,8 @@ async fn reconcile(node: &Node, redis: &Redis, after: Option<[u8; 16]>) -> Resul
     for submission in &unknown {
         items.push(node.journal.journal_whole(*submission).await?);
     }
-    let offered = offer(node, redis, items).await?;
-    if offered > 0 {
+    // One that cannot be read there is another release's, and not lost.
+    if offer(node, redis, items).await? > 0 {
         tracing::warn!(submissions = unknown.len(), "Redis had lost deliveries; it was told them again");
     }
     Ok(keys.last().copied().filter(|_| keys.len() == COMPARED as usize))

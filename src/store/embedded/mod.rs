@@ -177,7 +177,9 @@ impl Embedded {
         // This process has the folder alone, so whoever held these leases is dead: no reason to wait for them to end.
         // Zero is before every other due time: what was under way goes on first. It is no age, see `depths`.
         connection.execute("UPDATE delivery SET state = 0, due_at_ms = 0 WHERE state = 1", [])?;
-        if !options.journal {
+        if options.journal {
+            journal::join(&connection)?;
+        } else {
             journal::leave(&connection)?;
         }
         // Without this a power loss may forget that the files exist.
@@ -375,7 +377,9 @@ impl Backend for Embedded {
     fn delivery(&self, key: [u8; 16]) -> Pending<'_, Option<Delivery>> {
         Box::pin(self.readers.read(move |connection| {
             let sql = format!("SELECT {} FROM delivery WHERE key = ?1", statements::DELIVERY);
-            connection.query_row(&sql, params![key], statements::delivery).optional()
+            let mut statement = connection.prepare(&sql)?;
+            let mut rows = statement.query(params![key])?;
+            rows.next()?.map_or(Ok(None), statements::readable)
         }))
     }
 
@@ -411,13 +415,7 @@ impl Backend for Embedded {
             let mut deliveries = Vec::new();
             while let Some(row) = rows.next()? {
                 // One that cannot be decoded must not hide the others.
-                match statements::delivery(row) {
-                    Ok(delivery) => deliveries.push(delivery),
-                    Err(error) if statements::is_damage(&error) => {
-                        tracing::warn!(%error, "a delivery cannot be decoded");
-                    }
-                    Err(error) => return Err(error),
-                }
+                deliveries.extend(statements::readable(row)?);
             }
             Ok(deliveries)
         }))

@@ -35,7 +35,8 @@ const MIGRATIONS: &[&str] = &["
 
 /// What was added since without taking anything away: a program that knows the migrations above and not these goes on
 /// working on the file, so they leave `user_version` alone and an upgrade can be taken back. Each is done once, by its name,
-/// also when the older program has used the file in between. Only ever append.
+/// also when the older program has used the file in between. Only ever append. A new column has a default that is right for
+/// what the older program writes, which knows nothing of it.
 const ADDITIONS: &[(&str, &str)] = &[
     (
         "lanes of deliveries",

@@ -348,8 +348,9 @@ impl<'c> Statements<'c> {
         due_at_ms: i64,
         puts: &[Put],
     ) -> rusqlite::Result<Reopened> {
-        let state = self.state.query_row(params![key], |row| state(row, 0)).optional()?;
-        Ok(match state {
+        let state = self.state.query_row(params![key], |row| row.get(0)).optional()?;
+        // One in a state that only a later release knows is not this one's to change.
+        Ok(match state.and_then(known_state) {
             None => Reopened::Unknown,
             Some(DeliveryState::Dead) => {
                 self.reopen_one(&Reopen { key, new_key: key, due_at_ms, lane: Lane::First })?;
@@ -413,6 +414,18 @@ pub(super) fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
     })
 }
 
+/// Reads [`DELIVERY`]; `None`, and a word in the log, if the row is none of ours.
+pub(super) fn readable(row: &Row<'_>) -> rusqlite::Result<Option<Delivery>> {
+    match delivery(row) {
+        Ok(delivery) => Ok(Some(delivery)),
+        Err(error) if is_damage(&error) => {
+            tracing::warn!(%error, "a delivery cannot be decoded");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// Whether a row was read, but is none of ours: damage of that row and not of the file.
 pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
     use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType};
@@ -427,9 +440,12 @@ fn lane(row: &Row<'_>, column: usize) -> rusqlite::Result<Lane> {
 
 fn state(row: &Row<'_>, column: usize) -> rusqlite::Result<DeliveryState> {
     let number = row.get(column)?;
+    known_state(number).ok_or(rusqlite::Error::IntegralValueOutOfRange(column, number))
+}
+
+fn known_state(number: i64) -> Option<DeliveryState> {
     // Whether a delivery waits here or with all nodes is nobody's business but the journal's.
-    let number = if number == ENTRUSTED { DUE } else { number };
-    DeliveryState::from_number(number).ok_or(rusqlite::Error::IntegralValueOutOfRange(column, number))
+    DeliveryState::from_number(if number == ENTRUSTED { DUE } else { number })
 }
 
 // A lease number would need 2^63 claims of one delivery to be too large for SQLite.

@@ -132,7 +132,9 @@ impl Redis {
             let (packed, is_deleted) = (answer.bytes()?, answer.integer()? == 1);
             if is_deleted {
                 changes.push(Change::Deleted { at, table: number, key, version: version(&packed)? });
-            } else if let Some(table) = Table::from_number(number) {
+            } else {
+                // What the log has of a table that only a later release knows is everybody's.
+                let table = Table::of(number, true).ok_or_else(malformed)?;
                 let found = record(&packed)?;
                 let put = Put { table, key, value: found.value, expires_at_ms: found.expires_at_ms };
                 changes.push(Change::Record { at, put, version: found.version.0 });

@@ -6,6 +6,7 @@
 //!
 //! It knows nothing of a server: when to write what is for the cluster to decide.
 
+mod everywhere;
 mod page;
 
 use rusqlite::{Connection, OptionalExtension, params};
@@ -17,6 +18,7 @@ use crate::store::{
     Batch, Claim, Delivery, DeliveryState, Erased, Erasure, Error, Put, Reopened, Settlement, Table,
 };
 
+pub(super) use self::everywhere::join;
 pub(in crate::store) use self::page::{Kept, Kind};
 
 /// The state on disk of an open delivery that the shared copy has.
@@ -255,6 +257,14 @@ impl Statements<'_> {
         }
         changed.tables.sort_unstable();
         changed.tables.dedup();
+        let later = pulled.iter().filter_map(|change| match change {
+            Pulled::Put(put, _) if put.table.is_later() => Some(put.table),
+            _ => None,
+        });
+        let noted = self.with_journal(|journal| everywhere::note(journal.connection, later))?;
+        if let Err(error) = noted {
+            return Ok(Err(error));
+        }
         Ok(self.with_journal(|journal| journal.set(CURSOR, cursor))?.map(|()| changed))
     }
 }

@@ -4,6 +4,7 @@ use rusqlite::{Connection, Row, params};
 
 use super::super::statements::{self, DELIVERY};
 use super::super::{Embedded, prefix_end};
+use super::everywhere;
 use crate::store::erasure::traced;
 use crate::store::{Delivery, Error, Put, Table};
 
@@ -127,6 +128,7 @@ fn page(
     let (table, key) = after.split_first().map_or((-1, &[][..]), |(table, key)| (i64::from(*table), key));
     let mut items: Vec<Vec<Kept>> = Vec::new();
     let mut next = None;
+    let noted = everywhere::read(connection)?;
     match kind {
         Kind::Gone => {
             let mut statement = connection.prepare(&format!(
@@ -141,21 +143,29 @@ fn page(
             }
         }
         Kind::Configuration | Kind::Record => {
-            let tables: Vec<String> = Table::ALL
-                .into_iter()
-                .filter(|table| table.is_shared() && (kind == Kind::Record || table.is_configuration()))
-                .map(|table| table.number().to_string())
-                .collect();
+            let is_wanted =
+                |table: &Table| table.is_shared() && (kind == Kind::Record || table.is_configuration());
+            let numbers = |tables: &[Table]| {
+                let wanted = tables.iter().copied().filter(is_wanted);
+                wanted.map(|table| table.number().to_string()).collect::<Vec<_>>().join(", ")
+            };
+            let (known, later) = (numbers(&Table::ALL), numbers(&everywhere::later(connection, &noted)?));
+            // A node keeps a record of such a table to itself if it has no version.
+            let (tables, is_shared) = match later.as_str() {
+                "" => (known, String::new()),
+                later => {
+                    (format!("{known}, {later}"), format!("AND (tbl NOT IN ({later}) OR shared IS NOT NULL)"))
+                }
+            };
             let mut statement = connection.prepare(&format!(
-                "SELECT {RECORD} FROM record WHERE (tbl, key) > (?1, ?2) AND tbl IN ({}) {pending}
-                 ORDER BY tbl, key LIMIT ?3",
-                tables.join(", ")
+                "SELECT {RECORD} FROM record WHERE (tbl, key) > (?1, ?2) AND tbl IN ({tables}) {is_shared} {pending}
+                 ORDER BY tbl, key LIMIT ?3"
             ))?;
             let mut rows = statement.query(params![table, key, limit])?;
             while let Some(row) = rows.next()? {
                 let (table, key): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
                 next = Some(cursor(table, &key));
-                items.extend(record(row)?.map(|kept| vec![kept]));
+                items.extend(record(row, &noted)?.map(|kept| vec![kept]));
             }
         }
         Kind::Ended => {
@@ -191,8 +201,8 @@ fn cursor(table: i64, key: &[u8]) -> Vec<u8> {
     [&[u8::try_from(table).unwrap_or(u8::MAX)], key].concat()
 }
 
-fn record(row: &Row<'_>) -> rusqlite::Result<Option<Kept>> {
-    let Some(table) = Table::from_number(row.get(0)?) else { return Ok(None) };
+fn record(row: &Row<'_>, noted: &[u8]) -> rusqlite::Result<Option<Kept>> {
+    let Some(table) = everywhere::table(row.get(0)?, noted) else { return Ok(None) };
     let put = Put { table, key: row.get(1)?, value: row.get(2)?, expires_at_ms: row.get(3)? };
     Ok(Some(Kept::Record { put, version: row.get(4)? }))
 }
@@ -207,12 +217,13 @@ fn delivery(row: &Row<'_>) -> rusqlite::Result<Option<Kept>> {
 }
 
 fn whole(connection: &Connection, submission: &[u8]) -> rusqlite::Result<Vec<Kept>> {
+    let noted = everywhere::read(connection)?;
     let mut kept = Vec::new();
     let mut one = connection.prepare(&format!("SELECT {RECORD} FROM record WHERE tbl = ?1 AND key = ?2"))?;
     let mut read = |table: i64, key: &[u8], kept: &mut Vec<Kept>| {
         let mut rows = one.query(params![table, key])?;
         while let Some(row) = rows.next()? {
-            kept.extend(record(row)?);
+            kept.extend(record(row, &noted)?);
         }
         Ok::<_, rusqlite::Error>(())
     };

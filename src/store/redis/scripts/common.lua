@@ -117,6 +117,13 @@ local function read(row)
   }
 end
 
+-- Whether a row that cannot be read is whole, in a state or a lane that only a later release knows: that one looks after it.
+local function is_later(row)
+  if #row < HEAD_BYTES then return false end
+  local _, state, lane, _, _, _, _, _, length = struct.unpack(HEAD, row)
+  return #row >= HEAD_BYTES + length and (state > 6 or lane > 2)
+end
+
 -- What a row counts as that cannot be read, as long as it is in a queue.
 local function state_of_damaged(row) return #row >= HEAD_BYTES and string.byte(row, 17) == 1 and 1 or 0 end
 

@@ -19,7 +19,10 @@ local function offer_delivery(key, d)
   local tomb = buried(0, key, d.submission)
   if tomb and tomb >= d.version then return -1 end
   local old, exists = find(key)
-  if exists and not old then remove(key, nil) end
+  if exists and not old then
+    if is_later(call('HGET', p .. 'd', key)) then return 0 end
+    remove(key, nil)
+  end
   if old then
     if old.state == 3 or old.state == 6 and d.state ~= 3 then return 0 end
     local newer = d.version > old.version and d.lease >= old.lease
