@@ -9,6 +9,7 @@ mod destinations;
 mod error;
 mod files;
 mod keys;
+mod leaving;
 mod open;
 mod rewrap;
 mod rings;
@@ -31,6 +32,7 @@ use self::control::{Control, Socket};
 use self::destinations::Destinations;
 pub use self::error::Error;
 pub use self::keys::{Keys, StoreKeys, master_keys};
+use self::leaving::Leaving;
 use self::rings::Rings;
 use self::routes::{Admin, Public};
 use self::watching::Watching;
@@ -63,7 +65,9 @@ pub struct App {
     /// Tokens of the management API.
     pub tokens: Tokens,
     store: Store,
+    leave: Duration,
     drain: Duration,
+    leaving: Leaving,
     servers: (Server<Public>, Server<Admin>),
     worker: Worker,
     retention: Retention,
@@ -131,6 +135,7 @@ impl App {
             workspaces: build::workspaces(config),
             clock: built.clock.clone(),
         });
+        let leaving = Leaving::default();
         let public = Public {
             webhook,
             connect: Connect::new(built.connections.clone(), config.server.public_url.clone()),
@@ -138,6 +143,7 @@ impl App {
             api,
             outbox: built.outbox.clone(),
             store: built.store.clone(),
+            leaving: leaving.clone(),
             max_body_bytes: config.limits.max_body_bytes,
         };
         let listener = Listener { addr: config.server.listen, tls: build::tls(config) };
@@ -149,6 +155,7 @@ impl App {
             outbox: built.outbox.clone(),
             documents: built.documents.clone(),
             clock: built.clock.clone(),
+            leaving: leaving.clone(),
         };
         let listener = Listener { addr: config.server.admin_listen, tls: None };
         let admin = Server::bind(listener, limits, Arc::new(admin)).await?;
@@ -206,7 +213,9 @@ impl App {
             outbox: built.outbox.clone(),
             tokens,
             store: built.store,
+            leave: config.server.leave,
             drain: config.server.drain,
+            leaving,
             retention,
             servers: (public, admin),
             control,
@@ -231,8 +240,9 @@ impl App {
         self.store.clone()
     }
 
-    /// Serves until `stop` becomes true, then drains: no new connections, requests in flight end, deliveries under way
-    /// are settled or given back, the store is closed.
+    /// Serves until `stop` becomes true. Then it is not ready any more and answers everything for as long as it is set to;
+    /// then it drains: no new connections, requests in flight end, deliveries under way are settled or given back, the
+    /// store is closed.
     ///
     /// # Errors
     /// [`Error::StoreStopped`] when the store failed: the process must end, since only a restart tells what is on disk.
@@ -262,6 +272,10 @@ impl App {
         let failed = tokio::select! {
             _ = stop.wait_for(|stop| *stop) => None,
             failed = fatal.wait_for(Option::is_some) => failed.ok().and_then(|fatal| fatal.clone()),
+        };
+        let failed = match failed {
+            None => self.leaving.leave(self.leave, &mut fatal).await,
+            failed => failed,
         };
         tracing::info!("stopping");
         fault::point("app.stopping");

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::build::Documents;
 use super::files;
+use super::leaving::Leaving;
 use crate::console::Connect;
 use crate::console::api::{self, Api};
 use crate::endpoint::{Endpoint, Flows};
@@ -27,14 +28,30 @@ pub(super) struct Public {
     pub outbox: Outbox,
     pub connect: Connect,
     pub store: Store,
+    pub leaving: Leaving,
     pub max_body_bytes: usize,
 }
 
 impl Handler for Public {
     async fn handle(&self, request: Request) -> Response {
+        self.leaving.reply(self.answer(request).await)
+    }
+
+    fn body_limit(&self, _method: &Method, path: &str) -> usize {
+        match path {
+            WEBHOOK if self.webhook.is_some() => meta::MAX_BODY_BYTES,
+            _ if path.starts_with("/flows/") => self.max_body_bytes,
+            _ if path.starts_with(api::ROOT) => api::MAX_BODY_BYTES,
+            _ => Connect::body_limit(path),
+        }
+    }
+}
+
+impl Public {
+    async fn answer(&self, request: Request) -> Response {
         match request.path() {
             "/healthz" => alive(&request),
-            "/readyz" => ready(&request, &self.store).await,
+            "/readyz" => ready(&request, &self.store, &self.leaving).await,
             WEBHOOK => match &self.webhook {
                 Some(webhook) => webhook.answer(&request).await,
                 None => Response::empty(StatusCode::NOT_FOUND),
@@ -53,15 +70,6 @@ impl Handler for Public {
             }
         }
     }
-
-    fn body_limit(&self, _method: &Method, path: &str) -> usize {
-        match path {
-            WEBHOOK if self.webhook.is_some() => meta::MAX_BODY_BYTES,
-            _ if path.starts_with("/flows/") => self.max_body_bytes,
-            _ if path.starts_with(api::ROOT) => api::MAX_BODY_BYTES,
-            _ => Connect::body_limit(path),
-        }
-    }
 }
 
 /// What operators and their machines call.
@@ -72,13 +80,14 @@ pub(super) struct Admin {
     pub outbox: Outbox,
     pub documents: Documents,
     pub clock: Arc<dyn Clock>,
+    pub leaving: Leaving,
 }
 
 impl Handler for Admin {
     async fn handle(&self, request: Request) -> Response {
         match request.path() {
             "/healthz" => alive(&request),
-            "/readyz" => ready(&request, &self.store).await,
+            "/readyz" => ready(&request, &self.store, &self.leaving).await,
             "/metrics" if is_read(&request) => {
                 self.measure().await;
                 Response::new(StatusCode::OK, CONTENT_TYPE, self.metrics.encode())
@@ -156,9 +165,12 @@ fn alive(request: &Request) -> Response {
 }
 
 /// Ready while the store takes writes: without it nothing can be acknowledged.
-async fn ready(request: &Request, store: &Store) -> Response {
+async fn ready(request: &Request, store: &Store, leaving: &Leaving) -> Response {
     if !is_read(request) {
         return Response::method_not_allowed("GET, HEAD");
+    }
+    if leaving.is_on() {
+        return Response::text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
     }
     match store.ready().await {
         Ok(()) => Response::text(StatusCode::OK, "ready\n"),

@@ -23,7 +23,9 @@ pub struct Server {
     pub master_key: MasterKey,
     /// Present: the public listener speaks TLS.
     pub tls: Option<Tls>,
-    /// How long requests in flight may take after a stop was asked for.
+    /// How long it is not ready any more and goes on answering after a stop was asked for.
+    pub leave: Duration,
+    /// How long requests in flight may take after that.
     pub drain: Duration,
 }
 
@@ -151,6 +153,7 @@ pub(super) fn server(section: &Section<'_>) -> Option<Server> {
     let data_dir = section.text("data_dir").map(|(path, _)| section.cx.resolve(&path));
     let master_key = section.master_key("master_key");
     let tls = tls(&section.section("tls"));
+    let leave = section.integer("leave_seconds", 0..=600).map(Duration::from_secs);
     let drain = seconds(section, "drain_seconds", 600);
     section.finish();
     Some(Server {
@@ -160,6 +163,7 @@ pub(super) fn server(section: &Section<'_>) -> Option<Server> {
         data_dir: data_dir?,
         master_key: master_key?,
         tls,
+        leave: leave?,
         drain: drain?,
     })
 }

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
     time::Instant,
 };
@@ -60,13 +60,28 @@ impl<H: Handler> Server<H> {
     /// finish for `grace`, and returns when no connection is left.
     ///
     /// Not cancel safe: dropping the future cuts every connection.
-    pub async fn run(self, mut shutdown: watch::Receiver<bool>, grace: Duration) -> Drained {
+    pub async fn run(self, shutdown: watch::Receiver<bool>, grace: Duration) -> Drained {
         let limits = &self.shared.limits;
         let slots = Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS)));
         let sources = limits.max_connections_per_source.map(Sources::new);
         let mut connections = JoinSet::new();
         let mut stop = shutdown.clone();
         let mut log_after = Instant::now();
+        let begin = |connections: &mut JoinSet<()>, slot: OwnedSemaphorePermit, stream, peer: SocketAddr| {
+            let source = match &sources {
+                None => None,
+                Some(sources) => match sources.enter(peer.ip()) {
+                    Some(source) => Some(source),
+                    None => return,
+                },
+            };
+            let (shared, tls, stop) = (Arc::clone(&self.shared), self.tls.clone(), shutdown.clone());
+            connections.spawn(async move {
+                let _held = (slot, source);
+                greet(stream, peer, tls, shared, stop).await;
+            });
+        };
+        let mut paused = shutdown.clone();
         loop {
             while connections.try_join_next().is_some() {}
             let accepted = tokio::select! {
@@ -83,25 +98,18 @@ impl<H: Handler> Server<H> {
                         tracing::warn!(net.listener = %self.local_addr, error = %error, "cannot accept connections");
                     }
                     tokio::select! {
-                        _ = shutdown.wait_for(|stop| *stop) => break,
+                        _ = paused.wait_for(|stop| *stop) => break,
                         () = tokio::time::sleep(ACCEPT_PAUSE) => continue,
                     }
                 }
             };
-            let source = match &sources {
-                None => None,
-                Some(sources) => match sources.enter(peer.ip()) {
-                    Some(source) => Some(source),
-                    None => continue,
-                },
-            };
-            let (shared, tls, stop) = (Arc::clone(&self.shared), self.tls.clone(), shutdown.clone());
-            connections.spawn(async move {
-                let _held = (slot, source);
-                greet(stream, peer, tls, shared, stop).await;
-            });
+            begin(&mut connections, slot, stream, peer);
         }
-        drop(self.listener);
+        // Whoever has connected by now was not refused, and would be cut off without a word.
+        for (stream, peer) in waiting(self.listener) {
+            let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { break };
+            begin(&mut connections, slot, stream, peer);
+        }
         drain(connections, grace).await
     }
 }
@@ -110,10 +118,21 @@ impl<H: Handler> Server<H> {
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
-) -> io::Result<(tokio::sync::OwnedSemaphorePermit, TcpStream, SocketAddr)> {
+) -> io::Result<(OwnedSemaphorePermit, TcpStream, SocketAddr)> {
     let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
     let (stream, peer) = listener.accept().await?;
     Ok((slot, stream, peer))
+}
+
+/// Closes a listener; gives the connections that the kernel has taken and nobody has accepted.
+fn waiting(listener: TcpListener) -> impl Iterator<Item = (TcpStream, SocketAddr)> {
+    // Of the system itself: the runtime may not have heard of them yet. It does not block.
+    let listener = listener.into_std();
+    std::iter::from_fn(move || {
+        let (stream, peer) = listener.as_ref().ok()?.accept().ok()?;
+        stream.set_nonblocking(true).ok()?;
+        Some((TcpStream::from_std(stream).ok()?, peer))
+    })
 }
 
 /// Failures of the connection that was about to be accepted; all others concern the listener or the process.
@@ -127,7 +146,7 @@ async fn greet<H: Handler>(
     peer: SocketAddr,
     tls: Option<TlsAcceptor>,
     shared: Arc<Shared<H>>,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) {
     let accepted = Instant::now();
     // A reply is one write; Nagle's algorithm could only delay it.
@@ -138,12 +157,8 @@ async fn greet<H: Handler>(
     let Some(tls) = tls else {
         return connection::serve(stream, peer, accepted, shared, stop).await;
     };
-    let handshake = tokio::time::timeout(shared.limits.header_read, tls.accept(stream));
-    let outcome = tokio::select! {
-        outcome = handshake => outcome,
-        _ = stop.wait_for(|stop| *stop) => return,
-    };
-    match outcome {
+    // One that has begun goes on during a drain: its request is as good as in flight.
+    match tokio::time::timeout(shared.limits.header_read, tls.accept(stream)).await {
         Ok(Ok(stream)) => connection::serve(stream, peer, accepted, shared, stop).await,
         Ok(Err(error)) => tracing::debug!(net.peer = %peer, error = %error, "TLS handshake failed"),
         Err(_) => tracing::debug!(net.peer = %peer, "connection closed: the peer was too slow"),

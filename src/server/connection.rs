@@ -11,7 +11,7 @@ use std::{
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     task::Poll,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -75,6 +75,9 @@ impl<H> Shared<H> {
     }
 }
 
+/// How long a connection that nothing is asked on is still listened to after a stop: what was sent before it may be on its way.
+const LAST_CALL: Duration = Duration::from_millis(250);
+
 /// Serves one connection until it ends; on `stop` the request in flight is still answered.
 pub(super) async fn serve<S, H>(
     stream: S,
@@ -94,6 +97,11 @@ pub(super) async fn serve<S, H>(
     };
     let mut connection = pin!(shared.http.serve_connection(io, service));
     let mut timer = pin!(tokio::time::sleep(shared.limits.header_read));
+    // A dropped sender means that the process is going away: drain as well.
+    let mut stopped = pin!(async move {
+        drop(stop.wait_for(|stop| *stop).await);
+        tokio::time::sleep(LAST_CALL).await;
+    });
     let mut stopping = false;
     loop {
         tokio::select! {
@@ -108,8 +116,7 @@ pub(super) async fn serve<S, H>(
                 }
                 return;
             }
-            // A dropped sender means that the process is going away: drain as well.
-            _ = stop.wait_for(|stop| *stop), if !stopping => {
+            () = stopped.as_mut(), if !stopping => {
                 stopping = true;
                 connection.as_mut().graceful_shutdown();
             }

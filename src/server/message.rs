@@ -140,7 +140,8 @@ impl Response {
     }
 
     /// Says that the connection ends with this reply.
-    pub(super) fn closing(self) -> Self {
+    #[must_use]
+    pub fn closing(self) -> Self {
         self.with_header(header::CONNECTION, HeaderValue::from_static("close"))
     }
 }

@@ -421,6 +421,25 @@ async fn a_drain_answers_what_is_in_flight_and_takes_nothing_new() {
 }
 
 #[tokio::test]
+async fn a_drain_answers_who_has_connected_and_was_not_heard_yet() {
+    let server = start(Limits::default()).await;
+    // Nothing of the server runs between these: the kernel alone has taken them.
+    let mut early = vec![];
+    for number in 0..5 {
+        let mut stream = std::net::TcpStream::connect(server.addr).expect("the kernel takes it");
+        let request = format!("GET /{number} HTTP/1.1\r\nhost: a\r\n\r\n");
+        std::io::Write::write_all(&mut stream, request.as_bytes()).expect("open");
+        stream.set_nonblocking(true).expect("a socket");
+        early.push(TcpStream::from_std(stream).expect("a socket"));
+    }
+    server.stop.send(true).expect("the server runs");
+    for (number, stream) in early.iter_mut().enumerate() {
+        assert_eq!(body(&read_to_close(stream).await), format!("GET /{number} 0"));
+    }
+    assert_eq!(server.server.await.expect("no panic"), Drained { cut: 0 });
+}
+
+#[tokio::test]
 async fn a_drain_ends_with_its_grace_period() {
     let server = start_on(Limits::default(), None, Duration::from_millis(100)).await;
     let mut busy = server.connect().await;
