@@ -1,6 +1,7 @@
 //! Flows and their versions: what was compiled is stored, and never compiled again.
 //!
-//! Invariant: a version once stored never changes. The same form with the same settings is the same version.
+//! Invariant: a version once stored never changes. The same form with the same settings is the same version. One that this
+//! release cannot read, because a later one has made it, is left as it is and keeps its number; what can be read is served.
 
 pub mod drift;
 pub mod import;
@@ -46,6 +47,14 @@ pub struct Version {
     pub plan: Plan,
 }
 
+/// What the store has of a flow.
+struct Stored {
+    /// What can be read, newest first.
+    versions: Vec<Version>,
+    /// The number of the newest, readable or not; 0 if there is none.
+    newest: u32,
+}
+
 /// What came of publishing.
 #[derive(Debug)]
 pub struct Published {
@@ -67,14 +76,6 @@ pub enum Error {
     /// Messages already sent open the flow in the other way.
     #[error("how the flow opens (entry) cannot change once it is published; give it a new id")]
     Entry,
-    /// A stored version cannot be read.
-    #[error("version {version} of flow {flow} cannot be read; it was stored by another release")]
-    Unreadable {
-        /// The flow.
-        flow: String,
-        /// Its version.
-        version: u32,
-    },
     /// What was read from a tool cannot be used.
     #[error("{0}")]
     Import(String),
@@ -123,7 +124,7 @@ impl Catalog {
         settings: &Settings,
         clock: &dyn Clock,
     ) -> Result<Published, Error> {
-        let mut versions = self.versions(flow).await?;
+        let Stored { mut versions, newest } = self.stored(flow).await?;
         let source = source(&import.form, settings);
         if versions.first().is_some_and(|newest| newest.source == source) {
             return Ok(Published { versions, report: None });
@@ -131,14 +132,13 @@ impl Catalog {
         if versions.first().is_some_and(|newest| newest.plan.entry != settings.entry) {
             return Err(Error::Entry);
         }
-        let version = versions.first().map_or(1, |newest| newest.plan.version + 1);
+        let version = newest.saturating_add(1);
         let Compiled { document, plan, report } = compile(import, &Settings { version, ..settings.clone() })?;
         if !report.blockers.is_empty() {
             return Err(Error::Blocked(report.blockers));
         }
         let stored = Version { source, document, plan };
-        let value =
-            serde_json::to_vec(&stored).map_err(|_| Error::Unreadable { flow: flow.to_owned(), version })?;
+        let value = serde_json::to_vec(&stored).expect("documents and plans have only texts for keys");
         let key = key(flow, version);
         let batch = Batch::at(clock.now_ms())
             .require(Table::FlowVersion, key.clone(), Expectation::Absent)
@@ -152,21 +152,32 @@ impl Catalog {
         Ok(Published { versions, report: Some(report) })
     }
 
-    /// The live versions of a flow, newest first.
+    /// The live versions of a flow, newest first, as far as this release can read them.
     ///
     /// # Errors
-    /// [`Error::Store`], [`Error::Unreadable`].
+    /// [`Error::Store`].
     pub async fn versions(&self, flow: &str) -> Result<Vec<Version>, Error> {
+        Ok(self.stored(flow).await?.versions)
+    }
+
+    async fn stored(&self, flow: &str) -> Result<Stored, Error> {
         let prefix = [flow.as_bytes(), b"\0"].concat();
         let scan = Scan { prefix, after: None, descending: true, limit: LIVE };
         let records = self.store.scan(Table::FlowVersion, scan).await?;
-        let read = |(key, record): (Vec<u8>, store::Record)| {
-            serde_json::from_slice(&record.value).map_err(|_| Error::Unreadable {
-                flow: flow.to_owned(),
-                version: key.last_chunk::<4>().map_or(0, |bytes| u32::from_be_bytes(*bytes)),
-            })
-        };
-        records.into_iter().map(read).collect()
+        let number = |key: &[u8]| key.last_chunk::<4>().map_or(0, |bytes| u32::from_be_bytes(*bytes));
+        let newest = records.first().map_or(0, |(key, _)| number(key));
+        let mut versions = Vec::new();
+        for (key, record) in &records {
+            match serde_json::from_slice(&record.value) {
+                Ok(version) => versions.push(version),
+                Err(_) => tracing::error!(
+                    flow.id = flow,
+                    flow.version = number(key),
+                    "a version of a flow cannot be read: another release has stored it; who has a message of it cannot go on here"
+                ),
+            }
+        }
+        Ok(Stored { versions, newest })
     }
 }
 

@@ -52,6 +52,9 @@ pub struct History {
     pub crashes: u32,
     /// Why it is dead.
     pub dead_reason: Option<String>,
+    /// What a later release has put behind it: it is kept.
+    #[serde(skip)]
+    rest: Vec<u8>,
 }
 
 impl History {
@@ -72,12 +75,15 @@ impl History {
     }
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        postcard::to_stdvec(self).expect("numbers and strings always serialise")
+        let mut bytes = postcard::to_stdvec(self).expect("numbers and strings always serialise");
+        bytes.extend_from_slice(&self.rest);
+        bytes
     }
 
     /// Reads it back. What cannot be read is as good as none: it must not hold up the delivery.
     pub(super) fn from_bytes(bytes: &[u8]) -> Self {
-        postcard::from_bytes(bytes).unwrap_or_default()
+        let read = postcard::take_from_bytes(bytes);
+        read.map(|(history, rest)| Self { rest: rest.to_vec(), ..history }).unwrap_or_default()
     }
 }
 
@@ -120,6 +126,15 @@ mod tests {
         }
         assert!(!History::default().is_unclear(0));
         assert!(History::default().is_unclear(1), "what is not kept may have been any");
+    }
+
+    #[test]
+    fn what_a_later_release_has_put_behind_it_is_kept() {
+        let bytes = [History::default().to_bytes(), b"more".to_vec()].concat();
+        let mut history = History::from_bytes(&bytes);
+        history.push(Attempt { number: 1, at_ms: 0, took_ms: 1, class: "status".into(), status: Some(500) });
+        let again = History::from_bytes(&history.to_bytes());
+        assert_eq!((again.attempts.len(), again.rest.as_slice()), (1, &b"more"[..]));
     }
 
     #[test]

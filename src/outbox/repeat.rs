@@ -9,11 +9,13 @@
 
 use std::time::Duration;
 
+use serde_json::{Map, Value};
+
 use super::accept::walk_until_ms;
 use super::ids::SubmissionId;
 use super::person::{By, Person};
 use super::submission::{Contact, Submission};
-use super::{AcceptError, Accepted, Error, KeptReply, Outbox, REPLY_KEPT_MS, refusal};
+use super::{AcceptError, Accepted, Error, KeptReply, Outbox, REPLY_KEPT_MS, body_context, refusal};
 use crate::audit;
 use crate::fault;
 use crate::store::{self, Batch, Expectation, Put, Record, Scan, Table};
@@ -223,9 +225,8 @@ impl Outbox {
                 continue;
             };
             // One that was erased, or that nobody can read, is replaced in name alone.
-            let Ok(Some(submission)) = self.open_submission(old, &record) else { continue };
-            let replaced = Submission { replaced_by: Some(id), ..submission };
-            let mut put = Put::new(Table::Submission, old.to_bytes(), self.seal_submission(&replaced)?);
+            let Some(replaced) = self.replaced(old, &record, id) else { continue };
+            let mut put = Put::new(Table::Submission, old.to_bytes(), replaced);
             put.expires_at_ms = record.expires_at_ms;
             batch = batch
                 .require(Table::Submission, old.to_bytes(), Expectation::Version(record.version))
@@ -233,6 +234,16 @@ impl Outbox {
                 .put(audit::Event::ok(now_ms, "endpoint", "submission.replaced", old).put());
         }
         Ok(batch)
+    }
+
+    /// A stored submission with the name of the one that takes its place, sealed again. What a later release has written into
+    /// it stays in it.
+    fn replaced(&self, old: SubmissionId, record: &Record, by: SubmissionId) -> Option<Vec<u8>> {
+        let context = body_context(old);
+        let body = self.seal.open(&context, &record.value).ok()?;
+        let mut body: Map<String, Value> = serde_json::from_slice(&body).ok()?;
+        body.insert("replaced_by".to_owned(), by.to_string().into());
+        Some(self.seal.seal(&context, &serde_json::to_vec(&body).ok()?))
     }
 
     /// Makes a token of ours open nothing any more. `false` if it was revoked before.

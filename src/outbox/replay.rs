@@ -66,9 +66,12 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// Reads a record, also one of the release before, which has nothing behind `after`.
+    /// Reads a record, also one of the release before, which has nothing behind `after`. One of a later release may say more,
+    /// perhaps of what is not wanted: it is left to that one.
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        postcard::from_bytes(&[bytes, &[0]].concat()).ok()
+        let bytes = [bytes, &[0]].concat();
+        let (replay, rest) = postcard::take_from_bytes(&bytes).ok()?;
+        (rest.len() <= 1).then_some(replay)
     }
 
     fn put(&self, now_ms: i64) -> Put {

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use formgate::catalog::drift::Impact;
-use formgate::catalog::import::{Imported, Origin, Taken};
+use formgate::catalog::import::{Imported, Origin, Taken, read};
 use formgate::catalog::overlay::Overlay;
 use formgate::catalog::{Catalog, Error};
 use formgate::connector::source::Fetched;
-use formgate::store::{Options, Scan, Store, Table};
+use formgate::flow::compile::Settings;
+use formgate::store::{Batch, Options, Put, Scan, Store, Table};
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
+use crate::outbox::fixture::ManualClock;
 use crate::source::definition;
 
 struct Setup {
@@ -193,4 +195,25 @@ async fn two_who_take_the_same_change_make_it_once() {
     assert!(made >= 1);
     let events = setup.events().await;
     assert_eq!(events.iter().filter(|event| event.contains("form.changed")).count(), made, "{events:?}");
+}
+
+#[tokio::test]
+async fn a_version_that_the_next_release_has_stored_keeps_its_number_and_those_that_can_be_read_are_served() {
+    let setup = Setup::new();
+    let clock = ManualClock::new();
+    let (catalog, settings) = (&setup.catalog, Settings::default());
+    let publish = async |title: &str| {
+        let import = read(titled(title).to_string().as_bytes(), "typeform", None).expect("a form");
+        let published = catalog.publish("garden", &import, &settings, &clock).await.expect("published");
+        published.versions.iter().map(|version| version.plan.version).collect::<Vec<_>>()
+    };
+    assert_eq!(publish("One").await, [1]);
+    let key = [b"garden\0".as_slice(), &2_u32.to_be_bytes()].concat();
+    let later = r#"{"source": "", "document": {}, "plan": {"version": 2, "entry": "telepathy"}}"#;
+    let put = Put::new(Table::FlowVersion, key.clone(), later);
+    setup.store.commit(Batch::at(0).put(put)).await.expect("a commit");
+    assert_eq!(publish("One").await, [1], "it is no new form");
+    assert_eq!(publish("Two").await, [3, 1]);
+    let kept = setup.store.get(Table::FlowVersion, &key).await.expect("a read").expect("a record");
+    assert_eq!(kept.value, later.as_bytes());
 }

@@ -8,15 +8,16 @@ use formgate::endpoint::token::Token;
 use formgate::flow::compile::Settings;
 use formgate::form::Form;
 use formgate::outbox::{
-    AcceptError, Answering, By, Denial, Outcome, Person, Repeat, Submission, SubmissionId,
+    AcceptError, Answering, By, Denial, Outcome, Person, Repeat, SealBody as _, Submission, SubmissionId,
+    body_context,
 };
 use formgate::player::strategy::{Truthful, play};
 use formgate::player::{Outcome as Walked, Player, RawReply, transport::HttpTransport};
-use formgate::store::{DeliveryState, Scan, Table};
+use formgate::store::{Batch, DeliveryState, Put, Scan, Table};
 use serde_json::{Value, json};
 
 use crate::endpoint::fixture::{Gate, Setup};
-use crate::outbox::fixture::{Behaviour, Home, crm, one_of_many, submission};
+use crate::outbox::fixture::{Behaviour, Home, Inverting, crm, one_of_many, submission};
 use crate::pace::audited;
 
 const ANSWERED: &str = "Hai già compilato questo modulo. Grazie.";
@@ -368,4 +369,32 @@ async fn what_was_given_up_and_then_replaced_is_not_sent_by_a_replay() {
     let calls = destination.calls.lock().expect("calls").clone();
     let sent: Vec<_> = calls.iter().map(|(id, _, _)| *id).collect();
     assert_eq!(sent, [of_ada(1).id, of_ada(2).id]);
+}
+
+#[tokio::test]
+async fn what_the_next_release_has_written_into_a_submission_stays_in_it_when_another_takes_its_place() {
+    let home = Home::new();
+    let rule = Answering { repeat: Repeat::Replace, own_token: false };
+    let accept = async |number: u8| {
+        let answer = of_ada(number.into());
+        let accepted = home.outbox.accept_under(rule, &answer, &[crm()], &[number; 32], vec![]).await;
+        accepted.expect("accepted").submission
+    };
+    let old = accept(1).await;
+    let read = async || {
+        let record = home.store.get(Table::Submission, &old.to_bytes()).await.expect("a read").expect("one");
+        let body = Inverting.open(&body_context(old), &record.value).expect("it opens");
+        serde_json::from_slice::<Value>(&body).expect("JSON")
+    };
+    let mut later = read().await;
+    later["mood"] = json!({"of": "the person"});
+    later["answers"][0]["weight"] = json!(0.1);
+    let sealed = Inverting.seal(&body_context(old), later.to_string().as_bytes());
+    let put = Put::new(Table::Submission, old.to_bytes(), sealed);
+    home.store.commit(Batch::at(0).put(put)).await.expect("a commit");
+    let new = accept(2).await;
+    later["replaced_by"] = json!(new.to_string());
+    assert_eq!(read().await, later, "and nothing else is different");
+    let old = home.outbox.submission(old).await.expect("a read").expect("one");
+    assert_eq!(old.replaced_by, Some(new));
 }

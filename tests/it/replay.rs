@@ -266,6 +266,26 @@ async fn a_replay_that_the_release_before_began_is_gone_on_with() {
 }
 
 #[tokio::test]
+async fn a_replay_that_says_more_than_this_release_knows_is_left_to_the_next_one() {
+    let home = Home::new();
+    accept_all(&home, vec![submission(1)]).await;
+    give_up(&home).await;
+    home.clock.advance(1);
+    let replay = home.outbox.begin_replay(ReplayFilter::default(), false, "cli").await.expect("begun");
+    let read =
+        async || home.store.get(Table::Replay, replay.id.as_bytes()).await.expect("a read").expect("one");
+    // Perhaps it says of which people only.
+    let later = [read().await.value, b"\x01\x03Ada".to_vec()].concat();
+    let put = Put::new(Table::Replay, *replay.id.as_bytes(), later.clone());
+    home.store.commit(Batch::at(0).put(put)).await.expect("a commit");
+    assert!(home.outbox.unfinished_replays().await.expect("a read").is_empty());
+    assert_eq!(home.outbox.run_replay(replay.id, |_| {}).await.expect("a read"), None);
+    assert_eq!(home.outbox.cancel_replay(replay.id, "cli").await.expect("a read"), None);
+    assert_eq!(read().await.value, later);
+    assert_eq!(home.outbox.depths().await.expect("a read")[0].dead, 1, "nothing was made due");
+}
+
+#[tokio::test]
 async fn one_poisoned_delivery_in_a_hundred_is_quarantined_and_all_others_are_delivered() {
     let home = Home::new();
     for number in 0..10_u8 {

@@ -1,5 +1,6 @@
 //! What travels with the screen, sealed: the answers so far and the way they were given. It has no time in it: the same
-//! request has to have the same reply on every node.
+//! request has to have the same reply on every node. A node of a later release may have put more behind it: that is kept, and
+//! travels on.
 
 use std::collections::BTreeMap;
 
@@ -24,6 +25,9 @@ pub struct Session {
     pub(super) partial: Option<Partial>,
     /// How often the form jumped back.
     pub(super) backs: u16,
+    /// What a later release has put behind it.
+    #[serde(skip)]
+    pub(super) rest: Vec<u8>,
 }
 
 /// What is known of a question before its last screen.
@@ -54,23 +58,24 @@ impl Session {
             drafts: Answers::new(),
             partial: None,
             backs: 0,
+            rest: Vec::new(),
         }
     }
 
     /// The session as bytes, to be sealed.
     pub fn to_bytes(&self) -> Vec<u8> {
-        postcard::to_stdvec(self).unwrap_or_default()
+        let mut bytes = postcard::to_stdvec(self).unwrap_or_default();
+        bytes.extend_from_slice(&self.rest);
+        bytes
     }
 
     /// The session that was sealed.
     ///
     /// # Errors
-    /// [`Unreadable`] for anything that [`Session::to_bytes`] did not make.
+    /// [`Unreadable`] for anything that [`Session::to_bytes`] of this release or a later one did not make.
     pub fn from_bytes(bytes: &[u8]) -> Result<Session, Unreadable> {
-        match postcard::take_from_bytes(bytes) {
-            Ok((session, [])) => Ok(session),
-            _ => Err(Unreadable),
-        }
+        let (session, rest) = postcard::take_from_bytes(bytes).map_err(|_| Unreadable)?;
+        Ok(Session { rest: rest.to_vec(), ..session })
     }
 
     pub(super) fn trail(&self) -> Vec<Position> {
@@ -94,10 +99,20 @@ mod tests {
     #[test]
     fn a_session_survives_its_bytes_and_other_bytes_are_refused() {
         let session = Session::start([7; 16], BTreeMap::from([("a".into(), "b".into())]));
-        let mut bytes = session.to_bytes();
+        let bytes = session.to_bytes();
         assert_eq!(Session::from_bytes(&bytes), Ok(session));
-        bytes.push(0);
-        assert_eq!(Session::from_bytes(&bytes), Err(Unreadable));
+        for length in 0..bytes.len() {
+            assert_eq!(Session::from_bytes(&bytes[..length]), Err(Unreadable), "{length}");
+        }
         assert_eq!(Session::from_bytes(&[1, 2, 3]), Err(Unreadable));
+    }
+
+    #[test]
+    fn what_a_later_release_has_put_behind_a_session_travels_on() {
+        let bytes = [Session::start([7; 16], BTreeMap::new()).to_bytes(), b"more".to_vec()].concat();
+        let mut session = Session::from_bytes(&bytes).expect("a session");
+        session.backs += 1;
+        let again = session.to_bytes();
+        assert!(again != bytes && again.ends_with(b"more"), "{again:?}");
     }
 }

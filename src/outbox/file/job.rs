@@ -172,8 +172,7 @@ impl Outbox {
         };
         for (number, upload) in (0..).zip(uploads(&submission)) {
             let Some((mut known, version)) = self.known_files(id).await? else {
-                files.remove(id).await;
-                return Ok(());
+                return self.remove_erased(files, id).await;
             };
             let Some(state @ State::Pending) = known.files.get_mut(usize::from(number)) else { continue };
             let fetched = match &upload {
@@ -199,17 +198,13 @@ impl Outbox {
             if !self.write_down(&known, version, taken, next, attempt).await? {
                 // Erased meanwhile, or kept by another node, from which this one can fetch it again.
                 Places::of(&files.0, id, number).remove();
-                if self.known_files(id).await?.is_none() {
-                    files.remove(id).await;
-                }
-                return Ok(());
+                return self.remove_erased(files, id).await;
             }
             taken = next;
         }
         let Some((known, version)) = self.known_files(id).await? else {
             // Erased meanwhile; what this attempt has left is all that is left.
-            files.remove(id).await;
-            return Ok(());
+            return self.remove_erased(files, id).await;
         };
         if !known.is_settled() {
             let at_ms = self.clock.now_ms().saturating_add(pause_ms(attempt, rand::random()));

@@ -172,7 +172,7 @@ impl Outbox {
                 }
                 // It may have been erased meanwhile.
                 if self.known_files(id).await?.is_none() {
-                    files.remove(id).await;
+                    self.remove_erased(files, id).await?;
                     return Err(LinkError::Unknown);
                 }
                 files.read(id, number, kept).await.map_err(|_| LinkError::NotNow)?

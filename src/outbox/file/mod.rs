@@ -254,6 +254,14 @@ impl Outbox {
         Ok(files.filter(|state| matches!(state, State::Kept(_))).count() as u64)
     }
 
+    /// Removes what is here of the files of a submission that was erased. What only a later release can read was not.
+    async fn remove_erased(&self, files: &Files, id: SubmissionId) -> Result<(), Error> {
+        if self.store.get(Table::File, &id.to_bytes()).await?.is_none() {
+            files.remove(id).await;
+        }
+        Ok(())
+    }
+
     async fn known_files(&self, id: SubmissionId) -> Result<Option<(Known, Version)>, Error> {
         let record = self.store.get(Table::File, &id.to_bytes()).await?;
         Ok(record.and_then(|record| known_of(&*self.seal, id, &record)))

@@ -14,8 +14,10 @@ use crate::store::{DeliveryState, Put, Rewrite, Table};
 /// Bytes of the hash that audit events show.
 const NAMED: usize = 8;
 
-/// How far an erasure is, as kept in the store. It holds the hash and not the person.
+/// How far an erasure is, as kept in the store. It holds the hash and not the person. One of a later release that says more is
+/// not read, and so not ended here before all of it is done.
 #[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Job {
     pub(super) by: By,
     pub(super) hash: [u8; 32],
@@ -128,4 +130,18 @@ pub struct ErasedPerson {
     pub scrubbed: bool,
     /// Whether the log of the shared copy was written anew, too. While it was not, the erasure is not ended.
     pub log: Rewrite,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_erasure_that_says_more_than_this_release_knows_is_not_read() {
+        let job = Job::begin(By::Phone, [7; 32], "cli", 5);
+        let mut json = serde_json::to_value(&job).expect("numbers and strings");
+        assert!(serde_json::from_value::<Job>(json.clone()).is_ok());
+        json["also"] = "the friends".into();
+        assert!(serde_json::from_value::<Job>(json).is_err());
+    }
 }
