@@ -1,6 +1,9 @@
 //! Whole Formgates that share a store, behind a load balancer that sends every request to another one.
 
+mod rolling;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use formgate::app::control::{Command, Told, run};
@@ -16,7 +19,7 @@ use formgate::player::strategy::{Played, Truthful, play};
 use formgate::player::transport::{self, HttpTransport, Response, Transport};
 use formgate::player::{Options, Outcome, Player};
 use formgate::sandbox::Inbox;
-use formgate::store::SharedOpenError;
+use formgate::store::{SharedOpenError, Store};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -35,14 +38,20 @@ fn form() -> Value {
             {"key": "why", "title": "Why", "type": "short_text", "required": true}]}]})
 }
 
+type Arrived = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
+
 /// What all nodes of an installation have in common, and where they deliver to.
 struct Home {
     folder: TempDir,
     redis: Redis,
     inbox: Inbox,
+    /// The id and the body of every delivery that arrived, as often as it did.
+    arrived: Arrived,
     inbox_url: String,
     secret: SecretString,
     key: PrivateKey,
+    /// How a node stops.
+    stopping: &'static str,
     _stop: watch::Sender<bool>,
 }
 
@@ -51,6 +60,7 @@ struct Running {
     address: String,
     flows: Flows,
     outbox: Outbox,
+    store: Store,
     config: Config,
     stop: watch::Sender<bool>,
     running: JoinHandle<Result<(), Error>>,
@@ -67,9 +77,12 @@ impl Home {
         let (folder, redis) = (TempDir::new().expect("a folder"), Redis::start().await);
         let (webhook, key) = (WebhookSecret::generate(), PrivateKey::generate());
         let secret = webhook.to_text();
+        let arrived = Arrived::default();
+        let ledger = Arc::clone(&arrived);
         let inbox = Inbox::new(move |signed| {
             let now_s = jiff::Timestamp::now().as_second();
             let tolerance = Duration::from_secs(300);
+            ledger.lock().expect("no panic").push((signed.id.to_owned(), signed.body.to_vec()));
             webhook
                 .verify(signed.id, signed.timestamp, signed.signature, signed.body, now_s, tolerance)
                 .is_ok()
@@ -82,10 +95,21 @@ impl Home {
         write("form.json", &form().to_string());
         write("shop.pem", key.private_pem().expose_secret());
         write("master.key", MasterKey::generate().to_text().expose_secret());
-        Self { folder, redis, inbox, inbox_url, secret, key, _stop: stop }
+        Self {
+            folder,
+            redis,
+            inbox,
+            arrived,
+            inbox_url,
+            secret,
+            key,
+            stopping: "drain_seconds = 1",
+            _stop: stop,
+        }
     }
 
     fn config(&self, node: &str, more: &str) -> Config {
+        let stopping = self.stopping;
         let text = format!(
             r#"
 [server]
@@ -93,7 +117,7 @@ listen = "127.0.0.1:0"
 admin_listen = "127.0.0.1:0"
 data_dir = "data-{node}"
 master_key = "file:master.key"
-drain_seconds = 1
+{stopping}
 [store]
 kind = "redis"
 url = "{}"
@@ -138,22 +162,25 @@ deliver_to = ["crm"]
             }
         };
         let address = format!("http://{}/flows/visit", app.public);
-        let (flows, outbox) = (app.flows.clone(), app.outbox.clone());
+        let (flows, outbox, store) = (app.flows.clone(), app.outbox.clone(), app.store());
         let (stop, stopped) = watch::channel(false);
-        Running { address, flows, outbox, config, stop, running: tokio::spawn(app.run(stopped)) }
+        Running { address, flows, outbox, store, config, stop, running: tokio::spawn(app.run(stopped)) }
     }
 
     /// A phone whose requests go to these nodes in turn.
     fn phone(&self, nodes: &[&Running], token: &str) -> Player<Balanced> {
+        let nodes = nodes.iter().map(|node| HttpTransport::new(&node.address).expect("an address"));
+        self.phone_by(Balanced { nodes: nodes.collect(), next: AtomicUsize::new(0) }, token)
+    }
+
+    fn phone_by<T: Transport>(&self, transport: T, token: &str) -> Player<T> {
         let form: Form = serde_json::from_value(form()).expect("a form");
         let settings = Settings { version: 1, ..Settings::default() };
         let compiled = compile(&form, &settings).expect("a flow");
         let document = Document::read(&compiled.document).expect("a document");
-        let nodes = nodes.iter().map(|node| HttpTransport::new(&node.address).expect("an address"));
-        let balanced = Balanced { nodes: nodes.collect(), next: AtomicUsize::new(0) };
         let secret = SecretString::from("app-secret");
         let options = Options { resend_delay: Duration::ZERO, ..Options::default() };
-        Player::new(document, &self.key.public_pem(), secret, token, balanced, options).expect("a player")
+        Player::new(document, &self.key.public_pem(), secret, token, transport, options).expect("a player")
     }
 
     async fn until(&self, what: &str, holds: impl AsyncFn() -> bool) {
@@ -197,7 +224,7 @@ impl Transport for Balanced {
     }
 }
 
-async fn walk(phone: &mut Player<Balanced>, name: &str) {
+async fn walk<T: Transport>(phone: &mut Player<T>, name: &str) {
     let Value::Object(answers) = json!({"Name": name, "Why": "to see"}) else { unreachable!() };
     let played = play(phone, &mut Truthful::new(answers)).await.expect("answers");
     assert!(matches!(played, Played::Ended(Outcome::Completed(_))), "{played:?}");
