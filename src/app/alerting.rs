@@ -80,7 +80,7 @@ impl Alerting {
     async fn consider(&mut self, looked: &Look) {
         let known = self.book.read().await;
         let is_known = known.is_some();
-        self.watch.read(known.into_iter().flatten());
+        self.watch.read(known);
         for step in self.watch.look(self.looking.now_ms(), looked) {
             self.take(step, is_known).await;
         }

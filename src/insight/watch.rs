@@ -141,8 +141,10 @@ impl Watch {
         }
     }
 
-    /// Knows what the store has. What could not be written stays, unless somebody else has written of the same cause.
-    pub fn read(&mut self, stored: impl IntoIterator<Item = (Alert, Version)>) {
+    /// Knows what the store has. What could not be written stays, unless somebody else has written of the same cause; and
+    /// everything does if the store does not say.
+    pub fn read(&mut self, stored: Option<Vec<(Alert, Version)>>) {
+        let Some(stored) = stored else { return };
         let known = |(alert, version): (Alert, Version)| {
             (alert.cause.clone(), Known { alert, is_kept: true, version: Some(version) })
         };

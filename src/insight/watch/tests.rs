@@ -14,8 +14,9 @@ struct Shared {
 }
 
 impl Shared {
-    fn read(&self) -> Vec<(Alert, Version)> {
-        self.alerts.values().map(|(alert, version)| (alert.clone(), Version(*version))).collect()
+    fn read(&self) -> Option<Vec<(Alert, Version)>> {
+        let read = |(alert, version): &(Alert, i64)| (alert.clone(), Version(*version));
+        (!self.fails).then(|| self.alerts.values().map(read).collect())
     }
 
     fn write(&mut self, step: &Step) -> bool {
@@ -32,9 +33,7 @@ impl Shared {
 
     /// As a node does it: reads, looks, writes, and tells what was written.
     fn look(&mut self, watch: &mut Watch, now_ms: i64, look: &Look) -> Vec<Notice> {
-        if !self.fails {
-            watch.read(self.read());
-        }
+        watch.read(self.read());
         let mut told = Vec::new();
         for step in watch.look(now_ms, look) {
             let notice = step.notice.clone();
