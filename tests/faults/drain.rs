@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use super::ledger::{Ledger, Repeats};
+use super::ledger::Ledger;
 use super::people::People;
 use super::process::Gate;
+use super::reasons::Repeats;
 use super::run;
 use super::sink::{Manner, Sink};
 

@@ -15,6 +15,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
+use super::reasons::{Repeats, excuse};
+use super::riddle::Riddle;
+
 /// What a process has sent may be looked at so long after its death. It is seen then that nobody waits for an answer.
 const LATE: Duration = Duration::from_secs(1);
 /// How long an answer may take to be noted: a commit on a busy disk. The longest that was seen on two cores is 240 ms.
@@ -76,6 +79,7 @@ pub enum End {
 
 /// Why what was in hand may come again: a process has died, or Redis has lost who holds what.
 struct Upset {
+    what: &'static str,
     began: Instant,
     ended: Instant,
     /// Attempts of a destination that can be in hand.
@@ -95,64 +99,10 @@ impl Upset {
     }
 }
 
-/// Finds an upset that excuses a repeat, if need be by having another excuse one of those that it excused before.
-fn excuse<'a>(
-    number: usize,
-    wanted: &impl Fn(usize) -> (&'a str, &'a [usize]),
-    slots: &impl Fn(usize) -> usize,
-    excused: &mut BTreeMap<(usize, &'a str), Vec<usize>>,
-    tried: &mut BTreeSet<usize>,
-) -> bool {
-    let (destination, met) = wanted(number);
-    for upset in met {
-        if !tried.insert(*upset) {
-            continue;
-        }
-        let place = (*upset, destination);
-        let those = excused.entry(place).or_default();
-        if those.len() < slots(*upset) {
-            those.push(number);
-            return true;
-        }
-        for (at, other) in those.clone().into_iter().enumerate() {
-            if excuse(other, wanted, slots, excused, tried) {
-                excused.entry(place).or_default()[at] = number;
-                return true;
-            }
-        }
-    }
-    false
-}
-
 /// Which delivery of which submission a destination has in hand.
 pub struct Receipt {
     place: (String, String),
     copy: usize,
-}
-
-/// Deliveries that came again under their key, by the reason.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Repeats {
-    /// The process was killed before it could note the first one. Of each kill and destination no more than its slots.
-    pub killed: u64,
-    /// The destination took the first one and did not say so.
-    pub unanswered: u64,
-    pub unexplained: u64,
-    /// How many there might have been: whatever was in hand at a kill, and whatever was not answered.
-    pub at_most: u64,
-    /// How long an answer had been there at the longest that was not noted.
-    pub longest_unnoted: Duration,
-}
-
-impl std::fmt::Display for Repeats {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Repeats { killed, unanswered, unexplained, .. } = self;
-        write!(formatter, "{}", killed + unanswered + unexplained)?;
-        let parts = [(killed, "killed"), (unanswered, "not answered"), (unexplained, "unexplained")];
-        let parts: Vec<_> =
-            parts.iter().filter(|(n, _)| **n > 0).map(|(n, why)| format!("{n} {why}")).collect();
-        if parts.is_empty() { Ok(()) } else { write!(formatter, " ({})", parts.join(", ")) }
-    }
 }
 
 /// One delivery as a destination reads it.
@@ -218,21 +168,32 @@ impl State {
         met.into_iter().map(|(number, _)| number).collect()
     }
 
-    /// A repeat that nobody can explain.
-    fn describe(&self, destination: &str, copy: &Copy, next: &Copy) -> String {
+    /// A repeat that nobody can explain, with what happened around both.
+    fn riddle(&self, place: (&str, &str), copy: &Copy, next: &Copy) -> Riddle {
         let since = |at: Instant| at.saturating_duration_since(copy.arrived);
-        let before = self.upsets.iter().rfind(|upset| upset.ended < copy.arrived);
-        let before = before.map(|upset| copy.arrived - upset.ended);
-        let after = self.upsets.iter().find(|upset| upset.ended >= copy.arrived);
-        let after = after.map(|upset| (since(upset.began), since(upset.ended)));
         let end = match copy.end {
             End::Open => "open".to_owned(),
             End::KeptBack => "not answered".to_owned(),
             End::HungUp(at) => format!("hung up after {:?}", since(at)),
             End::Answered(at) => format!("answered after {:?}", since(at)),
         };
-        let again = since(next.arrived);
-        format!("{destination}: {end}, came again after {again:?}; upset {before:?} before, {after:?} after")
+        let around = |at: Instant| {
+            let before = self.upsets.iter().rfind(|upset| upset.ended < at);
+            let before = before.map(|upset| (upset.what, at - upset.ended));
+            let after = self.upsets.iter().find(|upset| upset.ended >= at);
+            let after = after.map(|upset| (upset.what, since(upset.began), since(upset.ended)));
+            format!("before it {before:?}, after it {after:?}")
+        };
+        let is_it = |of: &&(String, String)| (of.0.as_str(), of.1.as_str()) == place;
+        let key = self.keys.iter().find_map(|(key, of)| is_it(&of).then(|| key.clone())).unwrap_or_default();
+        let text = format!(
+            "{} {end} ({}), came again after {:?} ({})",
+            place.0,
+            around(copy.arrived),
+            since(next.arrived),
+            around(next.arrived)
+        );
+        Riddle::new(key, [copy.arrived, next.arrived], text)
     }
 
     fn write(&mut self, file: usize, line: &str) {
@@ -276,18 +237,18 @@ impl Ledger {
 
     /// A process has died, at some time since then.
     pub fn died(&self, began: Instant) {
-        self.upset(began, Instant::now(), SLOTS);
+        self.upset("a process died", began, Instant::now(), SLOTS);
     }
 
     /// Redis was away since then, or has lost what each of so many nodes has in hand: what is not a node's own cannot be
     /// noted meanwhile.
-    pub fn leases_lost(&self, began: Instant, nodes: usize) {
+    pub fn leases_lost(&self, what: &'static str, began: Instant, nodes: usize) {
         // What was claimed before may be on its way.
-        self.upset(began, Instant::now() + NOTED_WITHIN, SLOTS * nodes as u64);
+        self.upset(what, began, Instant::now() + NOTED_WITHIN, SLOTS * nodes as u64);
     }
 
-    fn upset(&self, began: Instant, ended: Instant, slots: u64) {
-        self.state().upsets.push(Upset { began, ended, slots });
+    fn upset(&self, what: &'static str, began: Instant, ended: Instant, slots: u64) {
+        self.state().upsets.push(Upset { what, began, ended, slots });
     }
 
     /// A signed delivery has arrived.
@@ -401,13 +362,18 @@ impl Ledger {
         assert_eq!(repeats.unexplained, 0, "delivered again for no reason: {repeats}: {riddles:#?}");
     }
 
-    fn repeats_and_riddles(&self) -> (Repeats, Vec<String>) {
+    /// Repeats that nothing explains.
+    pub fn riddles(&self) -> Vec<Riddle> {
+        self.repeats_and_riddles().1
+    }
+
+    fn repeats_and_riddles(&self) -> (Repeats, Vec<Riddle>) {
         let state = self.state();
         let (mut repeats, mut riddles) = (Repeats::default(), Vec::new());
         // By upset and destination: what was in hand. And what of it came again.
         let mut in_hand = BTreeMap::<(usize, &str), u64>::new();
         let mut again = Vec::new();
-        for ((destination, _), Delivered { copies, .. }) in &state.delivered {
+        for ((destination, submission), Delivered { copies, .. }) in &state.delivered {
             for (number, copy) in copies.iter().enumerate() {
                 let next = copies.get(number + 1);
                 if copy.end == End::KeptBack {
@@ -425,22 +391,30 @@ impl Ledger {
                         met.iter().map(|upset| state.upsets[*upset].began.saturating_duration_since(at));
                     repeats.longest_unnoted = repeats.longest_unnoted.max(unnoted.min().unwrap_or_default());
                 }
-                again.push((destination.as_str(), met, copy, next));
+                again.push(((destination.as_str(), submission.as_str()), met, copy, next));
             }
         }
         // One may have met several deaths that follow each other quickly, and is excused by any of them that has a slot left.
         let mut excused = BTreeMap::<(usize, &str), Vec<usize>>::new();
         for number in 0..again.len() {
-            let wanted = |number: usize| (again[number].0, again[number].1.as_slice());
+            let wanted = |number: usize| (again[number].0.0, again[number].1.as_slice());
             let slots = |upset: usize| state.upsets[upset].slots as usize;
-            if excuse(number, &wanted, &slots, &mut excused, &mut BTreeSet::new()) {
+            let mut tried = BTreeSet::new();
+            if excuse(number, &wanted, &slots, &mut excused, &mut tried) {
                 repeats.killed += 1;
             } else {
-                let (_, _, copy, next) = &again[number];
-                riddles.push(state.describe(again[number].0, copy, next));
+                repeats.unexplained += 1;
+                let at = |upset: &usize| excused.get(&(*upset, again[number].0.0)).into_iter().flatten();
+                riddles.push((number, tried.iter().flat_map(at).copied().collect::<BTreeSet<_>>()));
             }
         }
-        repeats.unexplained = riddles.len() as u64;
+        // Any of those that have taken all its excuses may be the one that has none.
+        let told = |number: &usize| {
+            let (place, _, copy, next) = &again[*number];
+            state.riddle(*place, copy, next)
+        };
+        let riddles = riddles.iter().map(|(number, rivals)| told(number).among(rivals.iter().map(told)));
+        let riddles = riddles.collect();
         let slots = in_hand.iter().map(|((upset, _), all)| (*all).min(state.upsets[*upset].slots));
         repeats.at_most += slots.sum::<u64>();
         (repeats, riddles)

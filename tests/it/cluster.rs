@@ -1,5 +1,6 @@
 //! Nodes that share a store: Redis up, down, restarted and empty, and nodes that die.
 
+mod again;
 pub mod apps;
 mod confirms;
 mod erased;

@@ -97,6 +97,7 @@ impl DestinationLane {
             delivery.key = %key,
             delivery.destination = delivery.destination,
             delivery.attempt = delivery.attempt,
+            delivery.lease = delivery.lease,
             outcome = class,
             status,
             took_ms,

@@ -4,7 +4,7 @@
 //! again, after it has told what must be known there first.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -28,6 +28,8 @@ pub(super) struct Link {
     generation: AtomicU64,
     /// How often it was looked at.
     looks: AtomicU64,
+    /// The shared copy that is known, by its name.
+    known: Mutex<Arc<str>>,
     last_version: AtomicI64,
     /// Whether the last that was to be confirmed was not, or nothing was yet.
     in_doubt: AtomicBool,
@@ -49,6 +51,7 @@ impl Link {
             told: AtomicU64::new(0),
             generation: AtomicU64::new(0),
             looks: AtomicU64::new(0),
+            known: Mutex::new(Arc::from("")),
             last_version: AtomicI64::new(1),
             in_doubt: AtomicBool::new(true),
             trouble: Notify::new(),
@@ -169,6 +172,15 @@ impl Link {
     /// The shared copy is another one, or has lost something.
     pub(super) fn lost(&self) {
         self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Which one the shared copy was at the last look.
+    pub(super) fn known(&self) -> Arc<str> {
+        Arc::clone(&self.known.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn knows(&self, name: String) {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = name.into();
     }
 
     pub(super) fn generation(&self) -> u64 {

@@ -43,13 +43,6 @@ pub(super) struct Looking {
     set_back: u32,
 }
 
-impl Identity {
-    /// How the journal keeps it.
-    fn text(&self) -> String {
-        format!("{} {} {}", self.epoch, self.run_id, self.master_replid)
-    }
-}
-
 /// Looks until `stop` becomes true.
 pub(super) async fn run(
     node: Arc<Node>,
@@ -172,7 +165,9 @@ async fn try_look(
     in_time(node, redis.heartbeat(&name(&node.id))).await?;
     if node.link.is_down() {
         // First what has ended and what was deleted: nothing that others would do again.
-        super::tell::outcomes(node, redis).await.map_err(|reason| Missed(reason.to_string()))?;
+        super::tell::outcomes(node, redis, &identity.to_string())
+            .await
+            .map_err(|reason| Missed(reason.to_string()))?;
         if node.link.up() {
             looking.taken_over = false;
             tracing::info!("Redis is within reach");
@@ -221,17 +216,16 @@ async fn another(
     identity: &Identity,
     telling: &watch::Sender<Telling>,
 ) -> Result<(), Missed> {
-    let text = identity.text();
+    let text = identity.to_string();
     let offered = node.journal.journal_get(OFFERED).await?;
     let trusted = fault::is_on("cluster.trusts_any_redis");
     if offered.as_deref() == Some(text.as_bytes()) || trusted {
         node.link.set_whole(node.link.generation());
     } else {
-        let until_ms = node.time.now_ms().saturating_add(node.pace.refill_ms());
-        in_time(node, redis.begin_refill(&node.id, until_ms)).await?;
+        in_time(node, super::tell::hold(node, redis, &text)).await?;
         node.link.lost();
         node.peers.lock().unwrap_or_else(PoisonError::into_inner).forget();
-        telling.send_replace(Telling { owed: Some(text) });
+        telling.send_replace(Telling { owed: Some(text.clone()) });
         node.link.fall_behind();
     }
     let same_epoch = offered.is_some_and(|offered| offered.starts_with(identity.epoch.as_bytes()));
@@ -239,6 +233,8 @@ async fn another(
         looking.cursor = Some(0);
     }
     looking.identity = Some(identity.clone());
+    // From now on something may be claimed from it, if nobody holds that back.
+    node.link.knows(text);
     Ok(())
 }
 

@@ -86,12 +86,8 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// How long claims wait for a node that tells what has ended, if it does not say so again.
-    fn refill_ms(&self) -> i64 {
-        i64::try_from(self.look_every.as_millis().saturating_mul(2)).unwrap_or(i64::MAX).max(1_000)
-    }
-
-    /// How long claims wait for other nodes to notice that Redis is another one.
+    /// How long claims wait for other nodes to notice that Redis is another one, and for one that tells what has ended to say
+    /// so again.
     fn peers(&self) -> Duration {
         self.look_every.saturating_mul(10).max(Duration::from_secs(5))
     }
@@ -148,8 +144,10 @@ impl Tasks {
         let looking = look::run(Arc::clone(&self.node), self.options, self.looking, self.telling, stop);
         tokio::join!(telling, looking);
         if let Some(redis) = self.node.redis.get().filter(|_| !self.node.link.is_down()) {
+            let known = self.node.link.known();
             // What is not told now is told by the next process.
-            let _left = tokio::time::timeout(self.node.pace.work, tell::outcomes(&self.node, redis)).await;
+            let _left =
+                tokio::time::timeout(self.node.pace.work, tell::outcomes(&self.node, redis, &known)).await;
         }
     }
 

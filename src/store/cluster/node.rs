@@ -110,6 +110,11 @@ impl Node {
             Ok(Ok(value)) => Ok(Some(value)),
             Ok(Err(RedisError::Conflict { index, existing })) => Err(Error::Conflict { index, existing }),
             Ok(Err(RedisError::StaleLease)) => Err(Error::StaleLease),
+            // It answers, but has to be looked at before anything is done with its leases.
+            Ok(Err(RedisError::Another)) => {
+                self.link.trouble.notify_one();
+                Ok(None)
+            }
             Ok(Err(error)) => {
                 self.link.missed(&error.to_string());
                 Ok(None)
@@ -177,7 +182,12 @@ impl Node {
         let by_any_clock = fault::is_on("cluster.leases_by_any_clock");
         let grace_ms = if by_any_clock { 0 } else { self.time.grace_ms(claim.lease_ms) };
         // One that finds nothing writes nothing.
-        if let Some(claimed) = self.read(self.pace.work, |redis| redis.claim_after(&claim, grace_ms)).await? {
+        let claimed = |redis: &Redis| {
+            let redis = redis.expecting(self.link.known());
+            let claim = &claim;
+            async move { redis.claim_after(claim, grace_ms).await }
+        };
+        if let Some(claimed) = self.read(self.pace.work, claimed).await? {
             self.held.take(&claimed, From::Shared(generation), claim.now_ms);
             return Ok(claimed);
         }
@@ -204,7 +214,13 @@ impl Node {
                 }
             }
         }
-        match self.ask(self.pace.work, |redis| redis.renew(key, lease, until_ms)).await? {
+        match self
+            .ask(self.pace.work, |redis| {
+                let redis = redis.expecting(self.link.known());
+                async move { redis.renew(key, lease, until_ms).await }
+            })
+            .await?
+        {
             Some(()) => {
                 self.held.renew(key, lease, until_ms);
                 Ok(())
@@ -221,6 +237,8 @@ impl Node {
         settlement: Settlement,
     ) -> Result<(), Error> {
         let leased = self.held.get(key, lease);
+        // In this order: a lease of a later one is not judged by what is known of this one.
+        let known = self.link.known();
         if leased.as_ref().is_some_and(|leased| leased.from == From::Journal) {
             let stamp = self.alone();
             match self.journal.journal_settle(key, lease, settlement.clone(), stamp).await {
@@ -242,7 +260,12 @@ impl Node {
         let asked = if leased.as_ref().is_some_and(is_old) {
             Ok(None)
         } else {
-            self.ask(self.pace.work, |redis| redis.settle(key, lease, &settlement)).await
+            let (known, settlement) = (known, &settlement);
+            self.ask(self.pace.work, |redis| {
+                let redis = redis.expecting(known);
+                async move { redis.settle(key, lease, settlement).await }
+            })
+            .await
         };
         match asked {
             Ok(Some(version)) => {

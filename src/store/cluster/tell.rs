@@ -104,10 +104,13 @@ pub(super) async fn run(
     }
 }
 
-/// Tells what must be known before anybody claims anything: what was deleted, and what has ended.
-pub(super) async fn outcomes(node: &Node, redis: &Redis) -> Result<(), Broken> {
+/// Tells what must be known before anybody claims anything: what was deleted, and what has ended. That may be a lot; claims
+/// from a Redis that is owed more wait until the rest is told, too.
+pub(super) async fn outcomes(node: &Node, redis: &Redis, known: &str) -> Result<(), Broken> {
+    let mut held = Hold::begun(known);
     for kind in [Kind::Gone, Kind::Ended] {
-        pending_of(node, redis, kind).await?;
+        let held = (!node.link.is_whole()).then_some(&mut held);
+        pending_of(node, redis, kind, held).await?;
     }
     Ok(())
 }
@@ -115,19 +118,27 @@ pub(super) async fn outcomes(node: &Node, redis: &Redis) -> Result<(), Broken> {
 /// Tells all that was written here alone.
 async fn pending(node: &Node, redis: &Redis) -> Result<(), Broken> {
     for kind in Kind::ALL {
-        pending_of(node, redis, kind).await?;
+        pending_of(node, redis, kind, None).await?;
     }
     Ok(())
 }
 
-async fn pending_of(node: &Node, redis: &Redis, kind: Kind) -> Result<(), Broken> {
+async fn pending_of(
+    node: &Node,
+    redis: &Redis,
+    kind: Kind,
+    mut held: Option<&mut Hold<'_>>,
+) -> Result<(), Broken> {
     let mut after = None;
     loop {
         let page = node.journal.journal_page(kind, false, after, PAGE).await?;
-        offer(node, redis, page.items).await?;
+        offer(node, redis, page.items, page.lacked).await?;
         after = page.next;
         if after.is_none() {
             return Ok(());
+        }
+        if let Some(held) = &mut held {
+            held.renew(node, redis).await?;
         }
     }
 }
@@ -141,22 +152,23 @@ async fn refill(
 ) -> Result<(), Broken> {
     let begun = Instant::now();
     tracing::info!("Redis is another one, or was restarted; it is told everything that is here");
-    let (mut rows, mut renewed) = (0, Instant::now());
+    // A node that takes its time to start has held them back long ago.
+    hold(node, redis, owed).await?;
+    let (mut rows, mut held) = (0, Hold::begun(owed));
     for kind in Kind::ALL {
         let mut after = None;
         loop {
             let page = node.journal.journal_page(kind, true, after, PAGE).await?;
             rows += page.items.len();
-            offer(node, redis, page.items).await?;
+            offer(node, redis, page.items, page.lacked).await?;
             after = page.next;
             if after.is_none() {
                 break;
             }
             // Until all that has ended is told, nobody claims.
             let claims_wait = matches!(kind, Kind::Gone | Kind::Configuration | Kind::Ended);
-            if claims_wait && renewed.elapsed() >= node.pace.look_every {
-                renewed = Instant::now();
-                hold(node, redis).await?;
+            if claims_wait {
+                held.renew(node, redis).await?;
             }
             if telling.has_changed().unwrap_or(false) {
                 // Once more another one: from the beginning.
@@ -166,7 +178,7 @@ async fn refill(
         if kind == Kind::Ended {
             // The others may notice a little later, and they too know what has ended.
             while begun.elapsed() < node.pace.peers() && !all_back(node) {
-                hold(node, redis).await?;
+                held.renew(node, redis).await?;
                 tokio::time::sleep(node.pace.look_every / 2).await;
             }
             tokio::time::timeout(STEP, redis.end_refill(&node.id)).await??;
@@ -181,10 +193,34 @@ async fn refill(
     Ok(())
 }
 
-/// Holds claims back for a while.
-async fn hold(node: &Node, redis: &Redis) -> Result<(), Broken> {
-    let until_ms = node.time.now_ms().saturating_add(node.pace.refill_ms());
-    Ok(tokio::time::timeout(STEP, redis.begin_refill(&node.id, until_ms)).await??)
+/// Claims that wait until this node has told what has ended.
+struct Hold<'a> {
+    /// From this Redis.
+    known: &'a str,
+    renewed: Instant,
+}
+
+impl<'a> Hold<'a> {
+    /// They were held back just now.
+    fn begun(known: &'a str) -> Self {
+        Self { known, renewed: Instant::now() }
+    }
+
+    /// Holds them back for longer, if they have been for a while.
+    async fn renew(&mut self, node: &Node, redis: &Redis) -> Result<(), Broken> {
+        if self.renewed.elapsed() < node.pace.look_every {
+            return Ok(());
+        }
+        self.renewed = Instant::now();
+        hold(node, redis, self.known).await
+    }
+}
+
+/// Holds claims from this Redis back for a while.
+pub(super) async fn hold(node: &Node, redis: &Redis, known: &str) -> Result<(), Broken> {
+    let patience_ms = i64::try_from(node.pace.peers().as_millis()).unwrap_or(i64::MAX);
+    let until_ms = node.time.now_ms().saturating_add(patience_ms);
+    Ok(tokio::time::timeout(STEP, redis.begin_refill(&node.id, until_ms, known)).await??)
 }
 
 fn all_back(node: &Node) -> bool {
@@ -194,11 +230,11 @@ fn all_back(node: &Node) -> bool {
 /// Offers everything of one submission, as far as it is here.
 pub(super) async fn whole(node: &Node, redis: &Redis, submission: [u8; 16]) -> Result<(), Broken> {
     let whole = node.journal.journal_whole(submission).await?;
-    offer(node, redis, vec![whole]).await.map(drop)
+    offer(node, redis, vec![whole], true).await.map(drop)
 }
 
-/// Offers rows and notes the answers; says how many were taken.
-async fn offer(node: &Node, redis: &Redis, items: Vec<Vec<Kept>>) -> Result<usize, Broken> {
+/// Offers rows and notes the answers, unless it is known already that they are there; says how many were taken.
+async fn offer(node: &Node, redis: &Redis, items: Vec<Vec<Kept>>, lacked: bool) -> Result<usize, Broken> {
     if items.is_empty() {
         return Ok(0);
     }
@@ -215,9 +251,13 @@ async fn offer(node: &Node, redis: &Redis, items: Vec<Vec<Kept>>) -> Result<usiz
     let mut noted = Vec::new();
     for (item, answer) in told.into_iter().zip(answers) {
         let answer = if answer == Offered::Buried { Answer::Buried } else { Answer::Known };
-        noted.extend(item.into_iter().map(|kept| (kept, answer.clone())));
+        if lacked || answer == Answer::Buried {
+            noted.extend(item.into_iter().map(|kept| (kept, answer.clone())));
+        }
     }
-    node.journal.journal_answered(noted).await?;
+    if !noted.is_empty() {
+        node.journal.journal_answered(noted).await?;
+    }
     Ok(taken)
 }
 
@@ -281,7 +321,7 @@ async fn reconcile(node: &Node, redis: &Redis, after: Option<[u8; 16]>) -> Resul
         items.push(node.journal.journal_whole(*submission).await?);
     }
     // One that cannot be read there is another release's, and not lost.
-    if offer(node, redis, items).await? > 0 {
+    if offer(node, redis, items, true).await? > 0 {
         tracing::warn!(submissions = unknown.len(), "Redis had lost deliveries; it was told them again");
     }
     Ok(keys.last().copied().filter(|_| keys.len() == COMPARED as usize))

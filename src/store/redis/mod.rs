@@ -62,6 +62,9 @@ pub enum Error {
     /// The lease named is no longer the valid one, so nothing was changed.
     #[error("the lease is no longer valid")]
     StaleLease,
+    /// It is not the Redis that was expected, so it gives no leases out and cannot judge any; nothing was changed.
+    #[error("it is another Redis than before")]
+    Another,
 }
 
 /// What an erasure has taken away.
@@ -81,6 +84,8 @@ pub struct Redis {
     prefix: Arc<str>,
     /// Of the last version; scripts take the prefix of all others from it.
     key: Arc<str>,
+    /// Which one leases are of; empty if any will do.
+    expected: Arc<str>,
     /// Whether it was told that the log is not to be written anew.
     may_not_rewrite: Arc<AtomicBool>,
 }
@@ -103,10 +108,18 @@ impl Redis {
         let (line, confirmer) = (Line::new(Arc::clone(&finder)), Arc::new(Confirmer::new(finder, replicas)));
         line.open().await?;
         let (prefix, key) = (options.prefix.as_str().into(), key.into());
-        let redis = Self { line, confirmer, prefix, key, may_not_rewrite: Arc::default() };
+        let (expected, may_not_rewrite) = (Arc::from(""), Arc::default());
+        let redis = Self { line, confirmer, prefix, key, expected, may_not_rewrite };
         // A store without a name gives nothing out.
         redis.identity().await.map_err(|error| OpenError::OutOfReach(error.to_string()))?;
         Ok(redis)
+    }
+
+    /// The same, but leases are of this one alone, as [`Identity`] writes it: another answers claims with [`Error::Another`],
+    /// and so it does to whoever names a lease that it does not know.
+    #[must_use]
+    pub fn expecting(&self, identity: Arc<str>) -> Self {
+        Self { expected: identity, ..self.clone() }
     }
 
     fn call(&self, script: &Script) -> Call {
@@ -168,8 +181,12 @@ impl Redis {
         for number in claim.shares.into_iter().chain(claim.limits) {
             call = call.number(number.into());
         }
-        let mut answer = Answer::new(self.run(&CLAIM, call.number(grace_ms)).await?)?;
+        let call = call.number(grace_ms).bytes(&*self.expected);
+        let mut answer = Answer::new(self.run(&CLAIM, call).await?)?;
         let damaged = answer.integer()?;
+        if damaged < 0 {
+            return Err(Error::Another);
+        }
         if damaged > 0 {
             tracing::error!(destination.id = claim.destination, damaged, "deliveries were quarantined");
         }
@@ -185,10 +202,7 @@ impl Redis {
     /// Prolongs a lease that is still the valid one. The delivery keeps its version.
     pub async fn renew(&self, key: [u8; 16], lease: u64, until_ms: i64) -> Result<(), Error> {
         let call = self.call(&RENEW).bytes(key).number(signed(lease)).number(until_ms);
-        match integer(&self.run(&RENEW, call).await?)? {
-            0 => Err(Error::StaleLease),
-            _ => Ok(()),
-        }
+        judged(integer(&self.run(&RENEW, call.bytes(&*self.expected)).await?)?).map(drop)
     }
 
     /// Ends a lease with its outcome.
@@ -203,10 +217,8 @@ impl Redis {
         };
         let call = self.call(&SETTLE).bytes(key).number(signed(lease)).number(state.number()).number(at_ms);
         let call = call.count(lane.number()).number(given_back).bytes(&settlement.history);
-        match integer(&self.run(&SETTLE, call.puts(&settlement.puts)).await?)? {
-            0 => Err(Error::StaleLease),
-            version => Ok(Version(version)),
-        }
+        let call = call.bytes(&*self.expected).puts(&settlement.puts);
+        judged(integer(&self.run(&SETTLE, call).await?)?).map(Version)
     }
 
     /// Makes a dead delivery due again. The version counts only if it was.
@@ -319,6 +331,15 @@ impl Redis {
     /// The hash that holds the records of a table.
     fn values(&self, table: Table) -> String {
         self.name(&format!("v:{}", table.number()))
+    }
+}
+
+/// What a script says of a lease that was named.
+fn judged(answer: i64) -> Result<i64, Error> {
+    match answer {
+        0 => Err(Error::StaleLease),
+        -1 => Err(Error::Another),
+        answer => Ok(answer),
     }
 }
 

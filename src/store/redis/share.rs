@@ -91,6 +91,13 @@ pub struct Identity {
     pub master_replid: String,
 }
 
+impl std::fmt::Display for Identity {
+    /// As a journal keeps it and scripts compare it.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{} {} {}", self.epoch, self.run_id, self.master_replid)
+    }
+}
+
 impl Redis {
     /// Offers rows, in their order; an answer for each. Harmless however often it is done.
     pub async fn offer(&self, rows: &[Row]) -> Result<Vec<Offered>, Error> {
@@ -158,9 +165,10 @@ impl Redis {
     }
 
     /// Holds all claims back until then, by the server's time, while this node tells what it knows. All nodes together hold
-    /// them for 30 s at most; then they have to wait 5 minutes.
-    pub async fn begin_refill(&self, node: &str, until_ms: i64) -> Result<(), Error> {
-        self.run(&REFILL, self.call(&REFILL).bytes(node).number(until_ms)).await.map(drop)
+    /// them for 30 s at most of this one, as [`Identity`] writes it; then they have to wait 5 minutes.
+    pub async fn begin_refill(&self, node: &str, until_ms: i64, identity: &str) -> Result<(), Error> {
+        let call = self.call(&REFILL).bytes(node).number(until_ms).bytes(identity);
+        self.run(&REFILL, call).await.map(drop)
     }
 
     /// Holds claims back no longer.

@@ -44,7 +44,7 @@ fn the_same_envelope_on_several_nodes_at_once_is_one_submission_and_one_reply() 
     assert_eq!((&ended.lost, ended.open), (&Vec::new(), 0));
     assert_eq!(ended.stored, ended.acknowledged, "what is stored is what people were told");
     assert_eq!((ended.acknowledged.len(), ended.ledger.count("crm")), (walks as usize, walks as usize));
-    ended.ledger.assert_repeats_explained();
+    ended.assert_repeats_explained();
 }
 
 /// The control: nodes that do not recognise an envelope.

@@ -80,7 +80,7 @@ async fn rounds(redis: &mut Powered, rounds: u32, plan: Plan<'_>, dice: &mut Sma
         for node in 0..NODES {
             scene.ready(node).await;
         }
-        scene.ledger.leases_lost(began, NODES);
+        scene.ledger.leases_lost("Redis lost its disk", began, NODES);
         println!("round {round}: {} acknowledged, the disks of {lost} nodes gone", told.len());
     }
     scene.sink.behave(Manner::Well);
@@ -112,7 +112,7 @@ fn assert_nothing_is_lost(program: PathBuf, fault: &str) {
     });
     ended.tell(fault, number);
     ended.assert_kept();
-    ended.ledger.assert_repeats_explained();
+    ended.assert_repeats_explained();
     assert!(ended.acknowledged.len() >= number as usize * 10, "only {}", ended.acknowledged.len());
     let waited = ended.ledger.longest_wait();
     assert!(waited <= ANSWERS_WITHIN, "somebody waited {waited:?}");

@@ -70,7 +70,7 @@ async fn failovers(lag: Duration, rounds: u32, points: &str, dice: &mut SmallRng
         scene.ledger.until_acknowledged(dice.random_range(20..40)).await;
         let began = Instant::now();
         pair.promote();
-        scene.ledger.leases_lost(began, NODES);
+        scene.ledger.leases_lost("Redis failed over", began, NODES);
         let told = scene.ledger.acknowledged();
         if is_control {
             continue;
@@ -95,7 +95,7 @@ fn assert_nothing_is_lost(lag: Duration, fault: &str) {
     let ended = run::runtime().block_on(failovers(lag, rounds, "", &mut dice));
     ended.tell(fault, rounds);
     ended.assert_kept();
-    ended.ledger.assert_repeats_explained();
+    ended.assert_repeats_explained();
 }
 
 #[test]

@@ -40,7 +40,7 @@ async fn delete(
     let began = Instant::now();
     redis.run::<()>(command);
     if command == FLUSH {
-        scene.ledger.leases_lost(began, NODES);
+        scene.ledger.leases_lost("Redis was emptied", began, NODES);
     }
     scene.people.hold();
     scene.sink.behave(Manner::Well);
@@ -79,7 +79,7 @@ fn queues_that_are_deleted_and_a_redis_that_is_flushed_lose_nothing_and_stall_fo
     let ended = run::runtime().block_on(deletions(queues, all, &mut dice));
     ended.tell("queues are deleted, everything is flushed", queues + all);
     ended.assert_kept();
-    ended.ledger.assert_repeats_explained();
+    ended.assert_repeats_explained();
 }
 
 /// The control: nodes that do not look whether queues are whole.

@@ -85,7 +85,7 @@ fn a_node_that_is_cut_off_goes_on_and_sends_nothing_that_it_had_entrusted_to_the
     let ended = run::runtime().block_on(partitions(rounds, "cluster.quick:on", &mut dice));
     ended.tell("one node of three is cut off from Redis", rounds);
     ended.assert_kept();
-    ended.ledger.assert_repeats_explained();
+    ended.assert_repeats_explained();
 }
 
 /// The control: a node that takes over at once what it had entrusted.
@@ -150,7 +150,7 @@ async fn outage(
     let down = Instant::now();
     redis.kill();
     // What a node has in hand that is not its own is taken over after the patience by whoever has it in the journal.
-    scene.ledger.leases_lost(down, NODES);
+    scene.ledger.leases_lost("Redis went away", down, NODES);
     let before = scene.ledger.acknowledged().len();
     let journals = || scene.gates.iter().map(|gate| bytes(&gate.kept().join("data"))).collect::<Vec<u64>>();
     let small: u64 = journals().iter().sum();
@@ -194,7 +194,7 @@ fn with_redis_down_for_long_everything_is_taken_and_delivered_and_redis_has_it_a
     let Outage { ended, taken, caught_up, journals_bytes, exchanges: [usual, alone] } = outage;
     ended.tell("Redis is down for long", 1);
     ended.assert_kept();
-    ended.ledger.assert_repeats_explained();
+    ended.assert_repeats_explained();
     assert!(taken >= submissions as usize && taken > 0, "only {taken} were taken without Redis");
     assert!(caught_up.is_some(), "Redis was not told everything");
     assert!(journals_bytes.iter().all(|bytes| *bytes < MAX_JOURNAL_BYTES), "{journals_bytes:?}");

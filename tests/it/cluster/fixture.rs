@@ -1,5 +1,6 @@
 //! Nodes over a Redis that the test has for itself.
 
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -66,6 +67,19 @@ impl Redis {
         }
     }
 
+    /// A copy of all that it has, of a moment in which nobody writes.
+    pub fn back_up(&self) -> TempDir {
+        let backup = TempDir::new().expect("a folder");
+        copy(self.folder.path(), backup.path());
+        backup
+    }
+
+    /// Dies, and has what the backup has.
+    pub fn put_back(&mut self, backup: &TempDir) {
+        self.wipe();
+        copy(backup.path(), self.folder.path());
+    }
+
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
@@ -88,6 +102,19 @@ impl Redis {
         let mut connection = client.get_connection_with_timeout(PATIENCE).expect("a connection");
         let (name, arguments) = command.split_first().expect("a command");
         ::redis::cmd(name).arg(arguments).query(&mut connection).expect("an answer")
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in from.read_dir().expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let copied = to.join(path.file_name().expect("a name"));
+        if path.is_dir() {
+            std::fs::create_dir(&copied).expect("a folder");
+            copy(&path, &copied);
+        } else {
+            std::fs::copy(&path, &copied).expect("a copy");
+        }
     }
 }
 
@@ -183,6 +210,17 @@ impl Node {
             self.store.standing().is_some_and(|standing| standing.reachable && standing.told)
         })
         .await;
+    }
+
+    /// Waits until it knows so many nodes, itself included, and will know them when it is started again.
+    pub async fn knows(&self, nodes: usize) {
+        let file = rusqlite::Connection::open(self.folder.path().join("store.sqlite3")).expect("the file");
+        let peers = || {
+            let peers = "SELECT value FROM node WHERE name = 'peers'";
+            file.query_row(peers, [], |row| row.get::<_, Vec<u8>>(0)).unwrap_or_default()
+        };
+        self.until("it knows the others", async || peers().split(|byte| *byte == b'\n').count() == nodes)
+            .await;
     }
 
     /// Waits until this node goes on alone.

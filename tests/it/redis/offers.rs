@@ -203,10 +203,11 @@ async fn changes_tell_configuration_and_all_that_was_deleted_once_and_whole() {
 #[tokio::test]
 async fn claims_wait_for_a_refill_and_no_longer_than_it_may_take() {
     let (server, redis) = opened().await;
-    redis.commit(&Batch::at(0).deliver(delivery(1, 0)).deliver(delivery(2, 0))).await.expect("a commit");
+    let three = (1..=3).fold(Batch::at(0), |batch, number| batch.deliver(delivery(number, 0)));
+    redis.commit(&three).await.expect("a commit");
     let now_ms = redis.now_ms().await.expect("a time");
-    redis.begin_refill("one", now_ms + 3_600_000).await.expect("begun");
-    redis.begin_refill("two", now_ms + 300).await.expect("begun");
+    redis.begin_refill("one", now_ms + 3_600_000, "as it was").await.expect("begun");
+    redis.begin_refill("two", now_ms + 300, "as it was").await.expect("begun");
     assert!(redis.claim(&claim(9, 1)).await.expect("a claim").is_empty());
     let ends: Vec<String> = server.run(&["ZRANGE", "{formgate}:refill", "0", "-1", "WITHSCORES"]);
     let longest: i64 = ends[3].parse().expect("a time");
@@ -216,9 +217,12 @@ async fn claims_wait_for_a_refill_and_no_longer_than_it_may_take() {
     tokio::time::sleep(std::time::Duration::from_millis(400)).await;
     assert_eq!(redis.claim(&claim(9, 1)).await.expect("a claim").len(), 1);
     // One that never ends: the next hold within five minutes ends where the first had to.
-    server.run::<()>(&["SET", "{formgate}:hold", &(now_ms - 40_000).to_string()]);
-    redis.begin_refill("one", now_ms + 3_600_000).await.expect("begun");
+    server.run::<()>(&["HSET", "{formgate}:held", "since", &(now_ms - 40_000).to_string()]);
+    redis.begin_refill("one", now_ms + 3_600_000, "as it was").await.expect("begun");
     assert_eq!(redis.claim(&claim(9, 1)).await.expect("a claim").len(), 1);
+    // One that was restarted, or put back, has to be told everything again: it has half a minute of its own.
+    redis.begin_refill("one", now_ms + 3_600_000, "another").await.expect("begun");
+    assert!(redis.claim(&claim(9, 1)).await.expect("a claim").is_empty());
 
     redis.heartbeat("one").await.expect("noted");
     redis.heartbeat("two").await.expect("noted");

@@ -63,6 +63,8 @@ impl Kind {
 pub(in crate::store) struct Page {
     /// What is to be told in one step each.
     pub items: Vec<Vec<Kept>>,
+    /// Whether the shared copy was never told some of it. Otherwise there is nothing to note when it says that it has it.
+    pub lacked: bool,
     /// `None` at the end.
     pub next: Option<Vec<u8>>,
 }
@@ -127,18 +129,19 @@ fn page(
     // A table's number and a key; before the first there is nothing.
     let (table, key) = after.split_first().map_or((-1, &[][..]), |(table, key)| (i64::from(*table), key));
     let mut items: Vec<Vec<Kept>> = Vec::new();
-    let mut next = None;
+    let (mut lacked, mut next) = (false, None);
     let noted = everywhere::read(connection)?;
     match kind {
         Kind::Gone => {
             let mut statement = connection.prepare(&format!(
-                "SELECT tbl, key, shared FROM tombstone WHERE (tbl, key) > (?1, ?2) {pending}
+                "SELECT tbl, key, shared, {LACKED} FROM tombstone WHERE (tbl, key) > (?1, ?2) {pending}
                  ORDER BY tbl, key LIMIT ?3"
             ))?;
             let mut rows = statement.query(params![table, key, limit])?;
             while let Some(row) = rows.next()? {
                 let (table, key, version): (i64, Vec<u8>, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
                 next = Some(cursor(table, &key));
+                lacked |= row.get::<_, bool>(3)?;
                 items.push(vec![Kept::Gone { table, key, version }]);
             }
         }
@@ -158,28 +161,31 @@ fn page(
                 }
             };
             let mut statement = connection.prepare(&format!(
-                "SELECT {RECORD} FROM record WHERE (tbl, key) > (?1, ?2) AND tbl IN ({tables}) {is_shared} {pending}
-                 ORDER BY tbl, key LIMIT ?3"
+                "SELECT {RECORD}, {LACKED} FROM record
+                 WHERE (tbl, key) > (?1, ?2) AND tbl IN ({tables}) {is_shared} {pending} ORDER BY tbl, key LIMIT ?3"
             ))?;
             let mut rows = statement.query(params![table, key, limit])?;
             while let Some(row) = rows.next()? {
                 let (table, key): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
                 next = Some(cursor(table, &key));
+                lacked |= row.get::<_, bool>(5)?;
                 items.extend(record(row, &noted)?.map(|kept| vec![kept]));
             }
         }
         Kind::Ended => {
             let mut statement = connection.prepare(&format!(
-                "SELECT {DELIVERY}, coalesce(shared, 1) FROM delivery WHERE key > ?1 AND state IN (3, 4, 6) {pending}
+                "SELECT {DELIVERY}, coalesce(shared, 1), {LACKED} FROM delivery WHERE key > ?1 AND state IN (3, 4, 6) {pending}
                  ORDER BY key LIMIT ?2"
             ))?;
             let mut rows = statement.query(params![after, limit])?;
             while let Some(row) = rows.next()? {
                 next = Some(row.get(0)?);
+                lacked |= row.get::<_, bool>(11)?;
                 items.extend(delivery(row)?.map(|kept| vec![kept]));
             }
         }
         Kind::Open => {
+            lacked = true;
             let mut statement = connection.prepare(&format!(
                 "SELECT DISTINCT submission FROM delivery
                  WHERE submission > ?1 AND state IN (0, 1, 5) {pending} ORDER BY submission LIMIT ?2"
@@ -192,9 +198,10 @@ fn page(
             }
         }
     }
-    Ok(Page { items, next })
+    Ok(Page { items, lacked, next })
 }
 
+const LACKED: &str = "shared IS NULL OR coalesce(pending, 0) = 1";
 const RECORD: &str = "tbl, key, value, expires_at_ms, coalesce(shared, 1)";
 
 fn cursor(table: i64, key: &[u8]) -> Vec<u8> {

@@ -1,9 +1,10 @@
--- Leases deliveries that are due: {how many were damaged, key, row, key, row, ...}.
+-- Leases deliveries that are due: {how many were damaged, key, row, key, row, ...}, or {-1} if this is another Redis than the
+-- node knows: what it and the others have to tell first is not held up yet.
 local destination, now, lease_ms = arg(), number(), number()
 local shares = {number(), number(), number()}
 local limits = {number(), number(), number()}
 -- By so much the clock was set forward while leases were under way: those end later.
-local grace = number()
+local grace, known = number(), arg()
 local claimed = {0}
 -- A store that lost everything gives nothing out before somebody has noticed it.
 if call('EXISTS', p .. 'epoch') == 0 or call('HEXISTS', p .. 'v:16', destination) == 1 then return claimed end
@@ -49,6 +50,10 @@ for pass = 1, 2 do
       again = false
       local q = p .. 'q:' .. (lane - 1) .. ':' .. destination
       local due = call('ZRANGEBYSCORE', q, '-inf', now, 'LIMIT', skipped, left)
+      if #due > 0 and known ~= '' then
+        if is_another(known) then return {-1} end
+        known = ''
+      end
       for _, key in ipairs(due) do
         version = version or stamp()
         local row = call('HGET', p .. 'd', key)

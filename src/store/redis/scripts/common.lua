@@ -22,6 +22,14 @@ local function now_us()
   return time[1] * 1000000 + time[2]
 end
 
+-- Whether this is another Redis than the one a node knows, by its data, its process and its history; '' if any will do.
+local function is_another(known)
+  if known == '' then return false end
+  local function told(section, name) return string.match(call('INFO', section), name .. ':(%w+)') or '' end
+  local epoch = call('GET', p .. 'epoch') or ''
+  return known ~= epoch .. ' ' .. told('server', 'run_id') .. ' ' .. told('replication', 'master_replid')
+end
+
 -- The next version: later than every other one, also after everything was lost.
 local function stamp(known)
   local last = tonumber(call('GET', p .. 'ver') or '0')
