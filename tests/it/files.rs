@@ -2,6 +2,7 @@
 
 mod home;
 mod journey;
+mod later;
 mod memory;
 
 use std::io::{Read as _, Write as _};
