@@ -7,6 +7,7 @@
 //! It does not look inside free text: a name typed into a message finds nobody. What destinations have got stays there; it is
 //! counted and told.
 
+mod again;
 mod job;
 
 use std::fmt;
@@ -262,18 +263,25 @@ impl Outbox {
         if hash.is_none() {
             return Ok(job.done(true, Rewrite::Done));
         }
-        let key = [JOB, &rand::random::<[u8; 16]>()].concat();
         let _alone = self.erasing.acquire().await;
-        let now_ms = self.clock.now_ms();
-        let event = audit::Event::ok(now_ms, actor, "person.erasure_begun", job.subject());
-        let batch = Batch::at(now_ms).put(job.put(&key)).put(event.put());
-        self.patiently(|| self.store.commit(batch.clone())).await?;
+        let batch = Batch::at(self.clock.now_ms());
+        let (key, job) = self.begin_erasure(job, batch).await?;
         self.run_erasure(&key, job, progress).await
     }
 
-    /// Ends the erasures that another process began; says how many.
+    async fn begin_erasure(&self, job: Job, batch: Batch) -> Result<(Vec<u8>, Job), Error> {
+        let key = [JOB, &rand::random::<[u8; 16]>()].concat();
+        let event = audit::Event::ok(batch.now_ms, &job.actor, "person.erasure_begun", job.subject());
+        let batch = batch.put(job.put(&key)).put(event.put());
+        self.patiently(|| self.store.commit(batch.clone())).await?;
+        Ok((key, job))
+    }
+
+    /// Ends the erasures that another process began, and does those again for which something has come from a node that was
+    /// away; says how many.
     pub async fn resume_erasures(&self) -> Result<u64, Error> {
         let _alone = self.erasing.acquire().await;
+        self.erase_again().await?;
         let scan = Scan { prefix: JOB.to_vec(), limit: PAGE, ..Scan::default() };
         let jobs = self.store.scan(Table::Job, scan).await?;
         let mut count = 0;
@@ -300,14 +308,19 @@ impl Outbox {
         mut job: Job,
         mut progress: impl FnMut(u64),
     ) -> Result<ErasedPerson, Error> {
+        let mut after = None;
         loop {
-            // From the start each time: what was erased is no longer found.
-            let page = self.store.scan(Table::Person, of_hash(job.hash, None)).await?;
-            if page.is_empty() {
-                break;
-            }
+            // From the start each time, unless something is passed over: what was erased is no longer found.
+            let page = self.store.scan(Table::Person, of_hash(job.hash, after)).await?;
+            let Some((last, _)) = page.last() else { break };
+            after = job.before_ms.map(|_| last.clone());
             for (entry, _) in page {
                 let Some(id) = submission_of(&entry) else { continue };
+                if let Some(before_ms) = job.before_ms
+                    && !self.is_before(id, before_ms).await?
+                {
+                    continue;
+                }
                 let states = self.deliveries_of(id, &self.holds().await?).await?;
                 let mut next = job.clone();
                 next.count(&states, self.kept_files(id).await?);
@@ -329,9 +342,11 @@ impl Outbox {
                 progress(job.erased);
             }
         }
-        self.forget_answered(job.hash).await?;
+        self.forget_answered(job.hash, job.before_ms).await?;
+        let batch = Batch::at(self.clock.now_ms());
+        let batch = self.erased_before(key, &job).into_iter().fold(batch, Batch::put);
         job.forget();
-        let batch = Batch::at(self.clock.now_ms()).put(job.put(key));
+        let batch = batch.put(job.put(key));
         self.patiently(|| self.store.commit(batch.clone())).await?;
         // Before the job is done: a process that dies here leaves it to the next one.
         let scrubbed = self.scrub().await?;

@@ -284,15 +284,23 @@ impl Outbox {
     }
 
     /// Forgets at which flows a person has answered.
-    pub(super) async fn forget_answered(&self, hash: [u8; 32]) -> Result<(), Error> {
+    pub(super) async fn forget_answered(&self, hash: [u8; 32], before_ms: Option<i64>) -> Result<(), Error> {
+        let mut after = None;
         loop {
-            let scan = Scan { prefix: hash.to_vec(), limit: PAGE, ..Scan::default() };
+            let scan = Scan { prefix: hash.to_vec(), after, limit: PAGE, ..Scan::default() };
             let page = self.store.scan(Table::Answered, scan).await?;
-            if page.is_empty() {
-                return Ok(());
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            after = Some(last.clone());
+            let mut batch = Batch::at(self.clock.now_ms());
+            for (key, record) in page {
+                let is_over = match (before_ms, submission_of(&record)) {
+                    (Some(before_ms), Some(id)) => self.is_before(id, before_ms).await?,
+                    _ => true,
+                };
+                if is_over {
+                    batch = batch.delete(Table::Answered, key);
+                }
             }
-            let batch = Batch::at(self.clock.now_ms());
-            let batch = page.into_iter().fold(batch, |batch, (key, _)| batch.delete(Table::Answered, key));
             self.patiently(|| self.store.commit(batch.clone())).await?;
         }
     }

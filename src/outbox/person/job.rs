@@ -25,6 +25,9 @@ pub(super) struct Job {
     /// When it was asked for; an older release did not write it.
     #[serde(default)]
     pub(super) begun_ms: Option<i64>,
+    /// Only what was completed by then; without it everything. The release before reads no job that has it, and is not to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) before_ms: Option<i64>,
     pub(super) erased: u64,
     gone_to: BTreeMap<String, u64>,
     /// An older release did not count them.
@@ -44,11 +47,17 @@ impl Job {
             hash,
             actor,
             begun_ms,
+            before_ms: None,
             erased: 0,
             gone_to: none(),
             maybe_gone_to: none(),
             files_at: none(),
         }
+    }
+
+    /// The same once more, for what has come since of what was completed before.
+    pub(super) fn again(by: By, hash: [u8; 32], actor: &str, now_ms: i64, before_ms: i64) -> Self {
+        Self { before_ms: Some(before_ms), ..Self::begin(by, hash, actor, now_ms) }
     }
 
     /// Counts a submission with so many files that is about to be erased, and who has or may have it.
@@ -96,6 +105,10 @@ impl Job {
     /// Keeps no more of the hash than its name shows: nothing is looked for by it any more.
     pub(super) fn forget(&mut self) {
         self.hash.iter_mut().skip(NAMED).for_each(|byte| *byte = 0);
+    }
+
+    pub(super) fn is_forgotten(&self) -> bool {
+        self.hash.iter().skip(NAMED).all(|byte| *byte == 0)
     }
 
     /// How audit events name it: enough to match a request, too little to find a person.
