@@ -92,10 +92,11 @@ impl Upset {
         let (from, until) = match copy.end {
             End::KeptBack => return false,
             End::Open => return self.ended >= copy.arrived,
+            // Whoever had sent it was dead by then: a later death is another's.
             End::HungUp(at) => (copy.arrived.checked_sub(LATE).unwrap_or(copy.arrived), at),
-            End::Answered(at) => (copy.arrived, at),
+            End::Answered(at) => (copy.arrived, at + noted_within),
         };
-        self.ended >= from && self.began <= until + noted_within
+        self.ended >= from && self.began <= until
     }
 }
 

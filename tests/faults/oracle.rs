@@ -103,6 +103,24 @@ fn a_death_excuses_no_more_repeats_than_there_are_slots() {
 }
 
 #[test]
+fn what_a_dead_process_had_sent_takes_nothing_of_the_excuses_of_the_next_death() {
+    let ledger = Ledger::of_nodes();
+    let send = |walk: &str| deliver(&ledger, walk, &answers(walk), Instant::now());
+    let hang_up = |receipt: &Receipt| ledger.end(receipt, End::HungUp(Instant::now()));
+    // Of the first one half is looked at after its death; the second one has all its slots full when it dies.
+    ledger.died(Instant::now());
+    (0..4).for_each(|walk| hang_up(&send(&format!("late-{walk}"))));
+    let in_hand: Vec<_> = (0..8).map(|walk| send(&format!("in-hand-{walk}"))).collect();
+    ledger.died(Instant::now());
+    in_hand.iter().for_each(hang_up);
+    for walk in (0..4).map(|walk| format!("late-{walk}")).chain((0..8).map(|walk| format!("in-hand-{walk}")))
+    {
+        ledger.end(&send(&walk), End::Answered(Instant::now()));
+    }
+    assert_eq!(reasons(&ledger), (12, 0, 0));
+}
+
+#[test]
 fn of_deaths_that_follow_each_other_each_excuses_what_no_other_can() {
     let ledger = Ledger::default();
     let now = Instant::now().checked_sub(LONG).expect("a time");
