@@ -219,3 +219,23 @@ async fn a_repeat_while_redis_is_told_what_it_lost_finds_what_was_accepted() {
     settle(&one, &delivery, Verdict::Delivered { at_ms: 3 }).await.expect("the lease");
     assert_eq!(states(&one).await, [(0, DeliveryState::Delivered)]);
 }
+
+#[tokio::test]
+async fn what_was_begun_without_redis_can_be_ended_also_after_it_was_back_and_has_lost_everything_since() {
+    let mut redis = Redis::start().await;
+    let (one, two) = (Node::join(&redis).await, Node::join(&redis).await);
+    redis.kill();
+    one.alone().await;
+    accept(&one, 0..2).await;
+    let under_way = claimed(&one, 2).await;
+    redis.restart().await;
+    for node in [&one, &two] {
+        node.told().await;
+    }
+    emptied(&mut redis, &[&one, &two]).await;
+    assert_eq!(states(&two).await, [(0, DeliveryState::Leased), (1, DeliveryState::Leased)]);
+    let [first, second] = under_way.as_slice() else { panic!("{under_way:?}") };
+    one.store.renew(first.key, first.lease, i64::from(u32::MAX)).await.expect("the lease");
+    settle(&one, second, Verdict::Delivered { at_ms: 2 }).await.expect("the lease");
+    assert_eq!(states(&two).await, [(0, DeliveryState::Leased), (1, DeliveryState::Delivered)]);
+}

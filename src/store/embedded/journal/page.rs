@@ -4,9 +4,9 @@ use rusqlite::{Connection, Row, params};
 
 use super::super::statements::{self, DELIVERY};
 use super::super::{Embedded, prefix_end};
-use super::everywhere;
+use super::{ENTRUSTED, everywhere};
 use crate::store::erasure::traced;
-use crate::store::{Delivery, Error, Put, Table};
+use crate::store::{Delivery, DeliveryState, Error, Put, Table};
 
 /// A row of the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -216,7 +216,13 @@ fn record(row: &Row<'_>, noted: &[u8]) -> rusqlite::Result<Option<Kept>> {
 
 fn delivery(row: &Row<'_>) -> rusqlite::Result<Option<Kept>> {
     match statements::delivery(row) {
-        Ok(delivery) => Ok(Some(Kept::Delivery { delivery, version: row.get(10)? })),
+        Ok(mut delivery) => {
+            // Begun and not settled: whoever has it in hand can end it also in a shared copy that has lost its lease.
+            if row.get::<_, i64>(3)? == ENTRUSTED && delivery.unsettled > 0 {
+                delivery.state = DeliveryState::Leased;
+            }
+            Ok(Some(Kept::Delivery { delivery, version: row.get(10)? }))
+        }
         // One that cannot be decoded stays here; a claim quarantines it.
         Err(error) if statements::is_damage(&error) => Ok(None),
         Err(error) => Err(error),
