@@ -70,6 +70,25 @@ async fn what_another_node_has_sealed_again_is_what_the_first_has_when_redis_is_
 }
 
 #[tokio::test]
+async fn a_node_that_was_away_while_a_body_was_sealed_again_and_redis_lost_everything_has_the_newer_one_then()
+{
+    let mut redis = Redis::start().await;
+    let (one, two) = (Node::join(&redis).await, Node::join(&redis).await);
+    accept(&one, 0..1).await;
+    let away = one.crash();
+    let again = Batch::at(0).put(Put::new(Table::Submission, key(0), "sealed-under-a-newer-key"));
+    two.store.commit(again).await.expect("a commit");
+    emptied(&mut redis, &[&two]).await;
+    let one = Node::at(away, options(&redis, "{formgate}"), pace()).await;
+    one.told().await;
+    one.until("it has the newer one", async || one.has_on_disk(b"sealed-under-a-newer-key")).await;
+    redis.kill();
+    one.alone().await;
+    let body = value(&one, Table::Submission, &key(0)).await;
+    assert_eq!(body.as_deref(), Some(&b"sealed-under-a-newer-key"[..]));
+}
+
+#[tokio::test]
 async fn a_node_that_has_only_a_body_takes_over_the_rest_before_it_says_that_it_is_kept() {
     let mut redis = Redis::start().await;
     let (one, two) = (Node::join(&redis).await, Node::join(&redis).await);

@@ -8,7 +8,11 @@ local function offer_record(t, key, value, expires, logged, version)
   local is_left = t == 1 and value == ''
   if tomb and (tomb > version or tomb == version and not is_left) then return -1 end
   local here = call('HGET', p .. 'v:' .. t, key)
-  if here and record_version(here) >= version then return 0 end
+  if here and record_version(here) >= version then
+    -- Whoever has an older copy has to learn of this one, which was new here when it came, or was told before.
+    if COPIED[t] and record_version(here) > version then call('ZADD', p .. 'log', at, string.char(t) .. key) end
+    return 0
+  end
   put(t, key, value, expires, logged, version, at)
   -- It says by itself that the submission was erased.
   if is_left then bury(t, key, math.max(tomb or 0, version), at) end
