@@ -6,6 +6,7 @@ mod confirms;
 mod erased;
 pub mod fixture;
 mod full;
+mod late;
 mod later;
 mod others;
 

@@ -141,12 +141,12 @@ async fn a_clock_that_is_set_ends_no_lease_and_keeps_nothing_new_waiting() {
     redis.commit(&many).await.expect("a commit");
     // Ten are under a lease until 70 when the clock is set forward by 1,000.
     assert_eq!(redis.claim(&claim(10, 10)).await.expect("a claim").len(), 10);
-    let first = redis.claim_after(&claim(1_020, 8), 1_000).await.expect("a claim");
-    let second = redis.claim_after(&claim(1_020, 8), 1_000).await.expect("a claim");
+    let (first, _) = redis.claim_after(&claim(1_020, 8), 1_000).await.expect("a claim");
+    let (second, _) = redis.claim_after(&claim(1_020, 8), 1_000).await.expect("a claim");
     assert!(first.iter().chain(&second).all(|claimed| claimed.lease == 1), "none was under a lease");
     assert_eq!((first.len(), second.len()), (8, 2), "the others are behind those");
-    assert_eq!(redis.claim_after(&claim(1_069, 20), 1_000).await.expect("a claim").len(), 0);
-    let ended = redis.claim_after(&claim(1_070, 20), 1_000).await.expect("a claim");
+    assert_eq!(redis.claim_after(&claim(1_069, 20), 1_000).await.expect("a claim").0.len(), 0);
+    let (ended, _) = redis.claim_after(&claim(1_070, 20), 1_000).await.expect("a claim");
     assert_eq!((ended.len(), ended[0].lease), (10, 2));
 
     // It is set back by 1,000: what just came, and one that waits for its second attempt.

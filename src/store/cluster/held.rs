@@ -21,6 +21,8 @@ pub(super) enum From {
 pub(super) struct Leased {
     pub(super) delivery: Delivery,
     pub(super) from: From,
+    /// What the delivery has had since it is leased.
+    pub(super) version: i64,
 }
 
 #[derive(Default)]
@@ -32,11 +34,11 @@ impl Held {
     }
 
     /// Keeps what was claimed, and forgets what was never settled.
-    pub(super) fn take(&self, claimed: &[Delivery], from: From, now_ms: i64) {
+    pub(super) fn take(&self, claimed: &[Delivery], from: From, version: i64, now_ms: i64) {
         self.with(|held| {
             held.retain(|_, leased| leased.delivery.due_at_ms.saturating_add(FORGET_AFTER_MS) > now_ms);
             for delivery in claimed {
-                held.insert(delivery.key, Leased { delivery: delivery.clone(), from });
+                held.insert(delivery.key, Leased { delivery: delivery.clone(), from, version });
             }
         });
     }
@@ -45,10 +47,12 @@ impl Held {
         self.with(|held| held.get(&key).filter(|leased| leased.delivery.lease == lease).cloned())
     }
 
-    pub(super) fn renew(&self, key: [u8; 16], lease: u64, until_ms: i64) {
+    /// Its end is another one, and it may have another version.
+    pub(super) fn renew(&self, key: [u8; 16], lease: u64, until_ms: i64, version: Option<i64>) {
         self.with(|held| {
             if let Some(leased) = held.get_mut(&key).filter(|leased| leased.delivery.lease == lease) {
                 leased.delivery.due_at_ms = until_ms;
+                leased.version = version.unwrap_or(leased.version);
             }
         });
     }

@@ -17,7 +17,7 @@ use super::link::Link;
 use super::time::SharedTime;
 use crate::fault;
 use crate::store::embedded::{Embedded, Stamp};
-use crate::store::redis::{Error as RedisError, Redis};
+use crate::store::redis::{Error as RedisError, Offered, Redis};
 use crate::store::{
     Backend as _, Batch, Claim, Delivery, Erased, Erasure, Error, Put, Record, Reopened, Settlement, Table,
     Version,
@@ -182,33 +182,34 @@ impl Node {
         let by_any_clock = fault::is_on("cluster.leases_by_any_clock");
         let grace_ms = if by_any_clock { 0 } else { self.time.grace_ms(claim.lease_ms) };
         // One that finds nothing writes nothing.
-        let claimed = |redis: &Redis| {
+        let asked = self.read(self.pace.work, |redis: &Redis| {
             let redis = redis.expecting(self.link.known());
             let claim = &claim;
             async move { redis.claim_after(claim, grace_ms).await }
-        };
-        if let Some(claimed) = self.read(self.pace.work, claimed).await? {
-            self.held.take(&claimed, From::Shared(generation), claim.now_ms);
+        });
+        if let Some((claimed, version)) = asked.await? {
+            self.held.take(&claimed, From::Shared(generation), version.0, claim.now_ms);
             return Ok(claimed);
         }
         if !self.link.is_down() {
             // Perhaps it is only a moment, and others can claim what is due.
             return Ok(vec![]);
         }
-        let now_ms = claim.now_ms;
-        let claimed = self.journal.journal_claim(claim, self.alone()).await?;
-        self.held.take(&claimed, From::Journal, now_ms);
+        let (now_ms, stamp) = (claim.now_ms, self.alone());
+        let claimed = self.journal.journal_claim(claim, stamp).await?;
+        self.held.take(&claimed, From::Journal, stamp.version, now_ms);
         Ok(claimed)
     }
 
     pub(super) async fn renew(&self, key: [u8; 16], lease: u64, until_ms: i64) -> Result<(), Error> {
         let from = self.held.get(key, lease).map(|leased| leased.from);
         if from == Some(From::Journal) {
-            match self.journal.journal_renew(key, lease, until_ms, self.alone()).await {
+            let stamp = self.alone();
+            match self.journal.journal_renew(key, lease, until_ms, stamp).await {
                 // It was offered meanwhile: the lease is valid in the shared copy.
                 Err(Error::StaleLease) => {}
                 result => {
-                    self.held.renew(key, lease, until_ms);
+                    self.held.renew(key, lease, until_ms, Some(stamp.version));
                     self.link.fall_behind();
                     return result;
                 }
@@ -222,7 +223,7 @@ impl Node {
             .await?
         {
             Some(()) => {
-                self.held.renew(key, lease, until_ms);
+                self.held.renew(key, lease, until_ms, None);
                 Ok(())
             }
             // Nobody knows; whoever attempts it goes on.
@@ -254,32 +255,36 @@ impl Node {
         }
         let after = leased.as_ref().map(|leased| settled(leased.delivery.clone(), &settlement));
         let puts = &settlement.puts;
-        // A lease of another Redis than the one that is there now may have been lost, and given a second time: its number
-        // proves nothing any more. The outcome is offered, and the merge decides.
         let is_old = |leased: &Leased| matches!(leased.from, From::Shared(generation) if generation != self.link.generation());
-        let asked = if leased.as_ref().is_some_and(is_old) {
-            Ok(None)
-        } else {
-            let (known, settlement) = (known, &settlement);
-            self.ask(self.pace.work, |redis| {
-                let redis = redis.expecting(known);
-                async move { redis.settle(key, lease, settlement).await }
-            })
-            .await
+        let (asked, puts_are_told) = match (&after, leased.as_ref().filter(|leased| is_old(leased))) {
+            (Some(after), Some(leased)) => (self.merge(after, leased.version).await, false),
+            _ => {
+                let settlement = &settlement;
+                let asked = self.ask(self.pace.work, |redis| {
+                    let redis = redis.expecting(known);
+                    async move { redis.settle(key, lease, settlement).await }
+                });
+                (asked.await, true)
+            }
         };
         match asked {
             Ok(Some(version)) => {
                 let stamp = self.confirmed(version);
+                let puts_stamp = if puts_are_told { stamp } else { self.alone() };
                 match &after {
-                    Some(after) => self.keep(after, stamp, puts).await?,
+                    Some(after) => self.keep(after, stamp, (puts, puts_stamp)).await?,
                     None => self.keep_unseen(key, stamp, puts).await?,
                 }
                 self.held.forget(key, lease);
+                if puts_stamp.pending {
+                    self.link.fall_behind();
+                }
                 Ok(())
             }
             Ok(None) => {
-                let Some(after) = &after else { return Err(Error::Busy) };
-                self.keep(after, self.alone(), puts).await?;
+                let (Some(after), Some(leased)) = (&after, &leased) else { return Err(Error::Busy) };
+                let stamp = Stamp { version: just_after(leased.version), pending: true };
+                self.keep(after, stamp, (puts, self.alone())).await?;
                 self.held.forget(key, lease);
                 self.link.fall_behind();
                 Ok(())
@@ -293,17 +298,31 @@ impl Node {
         }
     }
 
+    /// Offers the outcome of a lease that another Redis gave than the one that is there now. It may have been lost, and given a
+    /// second time, so its number proves nothing any more: the merge decides.
+    async fn merge(&self, after: &Delivery, leased: i64) -> Result<Option<Version>, Error> {
+        let version = Version(just_after(leased));
+        let asked = self.ask(self.pace.work, |redis| redis.offer_outcome(after, version));
+        match asked.await?.flatten() {
+            // Out of reach, or not told yet what was lost.
+            None => Ok(None),
+            Some(Offered::Taken) => Ok(Some(version)),
+            // Somebody has gone on with it, or erased it.
+            Some(Offered::Known | Offered::Buried) => Err(Error::StaleLease),
+        }
+    }
+
     /// Notes how a delivery stands. One that is open concerns only the node that has its submission.
-    async fn keep(&self, after: &Delivery, stamp: Stamp, puts: &[Put]) -> Result<(), Error> {
+    async fn keep(&self, after: &Delivery, stamp: Stamp, puts: (&[Put], Stamp)) -> Result<(), Error> {
         let only_known = !has_ended(after);
-        let keep = || self.journal.journal_keep(after.clone(), stamp, only_known, puts.to_vec());
+        let keep = || self.journal.journal_keep(after.clone(), stamp, only_known, (puts.0.to_vec(), puts.1));
         self.surely(keep).await
     }
 
     /// The same for a lease that this process did not give.
     async fn keep_unseen(&self, key: [u8; 16], stamp: Stamp, puts: &[Put]) -> Result<(), Error> {
         match self.read(self.pace.work, |redis| redis.delivery(key)).await? {
-            Some(Some(delivery)) => self.keep(&delivery, stamp, puts).await,
+            Some(Some(delivery)) => self.keep(&delivery, stamp, (puts, stamp)).await,
             _ => {
                 let batch = puts.iter().cloned().fold(Batch::at(0), Batch::put);
                 self.surely(|| self.journal.journal_commit(batch.clone(), stamp)).await
@@ -408,6 +427,12 @@ impl Node {
             }
         }
     }
+}
+
+/// The version of what comes of a lease, written without the shared copy: only just newer than the lease. Whatever others do
+/// to the delivery after it, they do to what they know better.
+fn just_after(leased: i64) -> i64 {
+    leased.saturating_add(1)
 }
 
 trait Newer {

@@ -171,11 +171,12 @@ impl Redis {
 
     /// Leases deliveries of a destination that are due; none while it is paused, or while nodes refill a store that was lost.
     pub async fn claim(&self, claim: &Claim) -> Result<Vec<Delivery>, Error> {
-        self.claim_after(claim, 0).await
+        self.claim_after(claim, 0).await.map(|(claimed, _)| claimed)
     }
 
-    /// The same after the clock was set forward by `grace_ms`: leases that were given before end later by as much.
-    pub async fn claim_after(&self, claim: &Claim, grace_ms: i64) -> Result<Vec<Delivery>, Error> {
+    /// The same after the clock was set forward by `grace_ms`: leases that were given before end later by as much. With the
+    /// version that all have from then on.
+    pub async fn claim_after(&self, claim: &Claim, grace_ms: i64) -> Result<(Vec<Delivery>, Version), Error> {
         let mut call =
             self.call(&CLAIM).bytes(&claim.destination).number(claim.now_ms).number(claim.lease_ms);
         for number in claim.shares.into_iter().chain(claim.limits) {
@@ -190,13 +191,16 @@ impl Redis {
         if damaged > 0 {
             tracing::error!(destination.id = claim.destination, damaged, "deliveries were quarantined");
         }
-        let mut claimed = Vec::new();
+        let (mut claimed, mut version) = (Vec::new(), Version(0));
         while !answer.is_over() {
             let (key, row) = (answer.bytes()?, answer.bytes()?);
             // The script has read it, too; only a destination that is no text comes this far.
-            claimed.extend(code::delivery(&key, &row).map(|(delivery, _)| delivery));
+            if let Some((delivery, of_all)) = code::delivery(&key, &row) {
+                claimed.push(delivery);
+                version = of_all;
+            }
         }
-        Ok(claimed)
+        Ok((claimed, version))
     }
 
     /// Prolongs a lease that is still the valid one. The delivery keeps its version.

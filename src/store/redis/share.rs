@@ -6,7 +6,7 @@ use super::script::{
     CHANGES, Call, GIVE_TOKENS_BACK, IDENTITY, NODES, OFFER, REFILL, SLOW_DOWN, TAKE_TOKENS,
 };
 use super::{Error, Redis};
-use crate::store::{Delivery, MAX_PATIENCE_MS, Put, Rate, Table, Tokens};
+use crate::store::{Delivery, MAX_PATIENCE_MS, Put, Rate, Table, Tokens, Version};
 
 /// Bytes that one call offers, unless one row alone has more.
 const OFFERED_BYTES: usize = 1 << 20;
@@ -118,14 +118,25 @@ impl Redis {
             let call = page.iter().fold(self.call(&OFFER).number(newest).count(page.len()), offered);
             let mut answer = Answer::new(self.run(&OFFER, call).await?)?;
             for _row in page {
-                answers.push(match answer.integer()? {
-                    1 => Offered::Taken,
-                    0 => Offered::Known,
-                    _ => Offered::Buried,
-                });
+                answers.push(offered_as(answer.integer()?));
             }
         }
         Ok(answers)
+    }
+
+    /// Offers what came of a lease that is perhaps no more. `None` if it is open and not there at all: it is not put into a
+    /// queue before its submission is told.
+    pub async fn offer_outcome(
+        &self,
+        delivery: &Delivery,
+        version: Version,
+    ) -> Result<Option<Offered>, Error> {
+        let call = self.call(&OFFER).number(version.0).count(1).bytes("outcome");
+        let mut answer = Answer::new(self.run(&OFFER, with_delivery(call, delivery, version.0)).await?)?;
+        Ok(match answer.integer()? {
+            -2 => None,
+            answer => Some(offered_as(answer)),
+        })
     }
 
     /// Configuration that was written, and everything that was deleted, after `after`, in order: at least `limit` if there are
@@ -271,14 +282,23 @@ fn offered(call: Call, row: &Row) -> Call {
                 call = call.put(put).number(*version);
             }
             call = call.count(deliveries.len());
-            for (delivery, version) in deliveries {
-                call = call.bytes(delivery.key).bytes(delivery.submission).number(delivery.state.number());
-                call = call.count(delivery.lane.number()).number(delivery.due_at_ms);
-                call = call.number(delivery.attempt.into()).number(super::signed(delivery.lease));
-                call = call.number(delivery.unsettled.into()).bytes(&delivery.destination);
-                call = call.bytes(&delivery.history).number(*version);
-            }
-            call
+            deliveries.iter().fold(call, |call, (delivery, version)| with_delivery(call, delivery, *version))
         }
+    }
+}
+
+fn with_delivery(call: Call, delivery: &Delivery, version: i64) -> Call {
+    let call = call.bytes(delivery.key).bytes(delivery.submission).number(delivery.state.number());
+    let call = call.count(delivery.lane.number()).number(delivery.due_at_ms);
+    let call = call.number(delivery.attempt.into()).number(super::signed(delivery.lease));
+    let call = call.number(delivery.unsettled.into()).bytes(&delivery.destination);
+    call.bytes(&delivery.history).number(version)
+}
+
+fn offered_as(answer: i64) -> Offered {
+    match answer {
+        1 => Offered::Taken,
+        0 => Offered::Known,
+        _ => Offered::Buried,
     }
 }

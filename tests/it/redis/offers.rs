@@ -201,6 +201,29 @@ async fn changes_tell_configuration_and_all_that_was_deleted_once_and_whole() {
 }
 
 #[tokio::test]
+async fn an_open_outcome_of_what_is_lost_waits_for_its_submission_and_one_that_ended_does_not() {
+    let (_server, redis) = opened().await;
+    let version = redis.commit(&Batch::at(0)).await.expect("a commit");
+    let offer_outcome =
+        async |number, state| redis.offer_outcome(&row(number, state, 4), version).await.expect("an answer");
+    assert_eq!(offer_outcome(1, DeliveryState::Due).await, None);
+    assert!(state(&redis, 1).await.is_none() && redis.claim(&claim(9, 9)).await.expect("ok").is_empty());
+    assert_eq!(offer_outcome(1, DeliveryState::Dead).await, Some(Offered::Taken));
+    assert_eq!(state(&redis, 1).await, Some((DeliveryState::Dead, 4)));
+
+    offer(&redis, submission(row(2, DeliveryState::Leased, 4), 1_000)).await;
+    assert_eq!(offer_outcome(2, DeliveryState::Due).await, Some(Offered::Taken));
+    assert_eq!(offer_outcome(2, DeliveryState::Due).await, Some(Offered::Known));
+    let erasure =
+        Erasure { submission: [2; 16], settled: None, forget_at_ms: 9, deletes: vec![], puts: vec![] };
+    redis.erase(&erasure).await.expect("an erasure");
+    for late in [DeliveryState::Due, DeliveryState::Delivered] {
+        assert_eq!(offer_outcome(2, late).await, Some(Offered::Buried));
+    }
+    assert_eq!(state(&redis, 2).await, None);
+}
+
+#[tokio::test]
 async fn claims_wait_for_a_refill_and_no_longer_than_it_may_take() {
     let (server, redis) = opened().await;
     let three = (1..=3).fold(Batch::at(0), |batch, number| batch.deliver(delivery(number, 0)));

@@ -306,12 +306,12 @@ impl Embedded {
         delivery: Delivery,
         stamp: Stamp,
         only_known: bool,
-        puts: Vec<Put>,
+        (puts, puts_stamp): (Vec<Put>, Stamp),
     ) -> Result<(), Error> {
         let write = move |statements: &mut Statements<'_>| {
             let kept = statements.with_journal(|journal| journal.keep(&delivery, stamp, only_known))?;
             if kept.is_ok() {
-                statements.under(stamp, |it| it.put_all(&puts))?;
+                statements.under(puts_stamp, |it| it.put_all(&puts))?;
             }
             Ok(kept)
         };

@@ -1,4 +1,4 @@
--- Takes rows that are newer than what is here: 1 taken, 0 known, -1 buried, for each.
+-- Takes rows that are newer than what is here: 1 taken, 0 known, -1 buried, for each; -2 an open outcome of what is not here.
 local at = stamp(number())
 local answers = {}
 
@@ -109,6 +109,11 @@ for index = 1, number() do
     answers[index] = offer_record(record_argument())
   elseif kind == 'deleted' then
     answers[index] = offer_deleted(number(), arg(), number())
+  elseif kind == 'outcome' then
+    local key, d = delivery_argument()
+    local _, exists = find(key)
+    local is_lost = d.state < 2 and not exists and not buried(0, key, d.submission)
+    answers[index] = is_lost and -2 or offer_delivery(key, d)
   else
     local records, deliveries, answer = {}, {}, 0
     for _ = 1, number() do records[#records + 1] = {record_argument()} end
