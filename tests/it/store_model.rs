@@ -38,6 +38,8 @@ enum Step {
     },
     Settle {
         nth: u8,
+        /// What this node has in hand, whatever has become of it; otherwise any, under any lease.
+        in_hand: bool,
         lease_back: u64,
         verdict: u8,
         due_in_ms: i64,
@@ -59,6 +61,12 @@ enum Step {
         destination: u8,
         paused: bool,
     },
+    /// The body is sealed again, under a newer key.
+    Rewrap {
+        nth: u8,
+    },
+    /// By every node.
+    Purge,
     Jump {
         by_ms: i64,
     },
@@ -69,6 +77,19 @@ enum Step {
     Crash,
     /// Of Redis, where there is one: the process dies and another starts on its data, or on none.
     RedisDies {
+        empty: bool,
+    },
+    /// Redis is away, and a node takes something on meanwhile, attempts it if it is due, and seals something again.
+    Alone {
+        key: u8,
+        destination: u8,
+        due_in_ms: i64,
+        verdict: Option<u8>,
+        rewrap: u8,
+        empty: bool,
+    },
+    /// All processes die at once, and Redis with them.
+    AllDie {
         empty: bool,
     },
 }
@@ -83,8 +104,10 @@ fn step() -> impl Strategy<Value = Step> {
         7 => (0u8..2, [0u32..3, 0u32..3, 0u32..3], limits)
             .prop_map(|(destination, shares, limits)| Step::Claim { destination, shares, limits }),
         2 => (nth(), lease_back()).prop_map(|(nth, lease_back)| Step::Renew { nth, lease_back }),
-        7 => (nth(), lease_back(), 0u8..5, 0i64..50)
-            .prop_map(|(nth, lease_back, verdict, due_in_ms)| Step::Settle { nth, lease_back, verdict, due_in_ms }),
+        7 => (nth(), any::<bool>(), lease_back(), 0u8..5, 0i64..50)
+            .prop_map(|(nth, in_hand, lease_back, verdict, due_in_ms)| {
+                Step::Settle { nth, in_hand, lease_back, verdict, due_in_ms }
+            }),
         1 => nth().prop_map(|nth| Step::Reopen { nth }),
         2 => (prop::collection::vec(nth(), 1..4), any::<bool>())
             .prop_map(|(nths, as_new)| Step::ReplayMany { nths, as_new }),
@@ -98,6 +121,14 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::CloseAndOpen),
         1 => Just(Step::Crash),
         1 => any::<bool>().prop_map(|empty| Step::RedisDies { empty }),
+        2 => nth().prop_map(|nth| Step::Rewrap { nth }),
+        1 => Just(Step::Purge),
+        1 => (0u8..8, 0u8..2, -10i64..10, prop::option::of(0u8..5), nth(), any::<bool>()).prop_map(
+            |(key, destination, due_in_ms, verdict, rewrap, empty)| {
+                Step::Alone { key, destination, due_in_ms, verdict, rewrap, empty }
+            }
+        ),
+        1 => any::<bool>().prop_map(|empty| Step::AllDie { empty }),
     ]
 }
 
@@ -132,9 +163,36 @@ async fn walk(kind: Kind, steps: Vec<(Step, bool)>) {
             }
             Step::RedisDies { empty } => {
                 backend.redis_dies(empty).await;
-                if empty {
-                    model.lose_what_is_shared();
+                model.another(empty);
+            }
+            Step::AllDie { empty } => {
+                backend.all_die(empty).await;
+                model.another(empty);
+                for node in 0..2 {
+                    model.by = node;
+                    model.begin_anew();
                 }
+            }
+            Step::Alone { .. } if kind == Kind::Embedded => {}
+            Step::Alone { key, destination, due_in_ms, verdict, rewrap, empty } => {
+                // What others were told of before it is away, they know.
+                backend.heard().await;
+                backend.redis_goes().await;
+                let begin = Step::Begin { key, destination, due_in_ms };
+                let store = backend.store_of(by);
+                if model.is_new([key; 16], now_ms) {
+                    do_one(store, &mut model, &mut now_ms, begin).await;
+                    attempt_alone(store, &mut model, now_ms, [key; 16], verdict).await;
+                }
+                do_one(store, &mut model, &mut now_ms, Step::Rewrap { nth: rewrap }).await;
+                backend.redis_comes(empty).await;
+                model.another(empty);
+            }
+            Step::Purge => {
+                for number in 0..2 {
+                    backend.store_of(number).purge_expired(now_ms, 100).await.expect("a purge");
+                }
+                model.purge(now_ms);
             }
             step => do_one(backend.store_of(by), &mut model, &mut now_ms, step).await,
         }
@@ -157,10 +215,10 @@ async fn do_one(store: &Store, model: &mut Model, now_ms: &mut i64, step: Step) 
             let due_at_ms = now_ms + due_in_ms;
             let (key, destination) = ([key; 16], name(destination));
             let new = NewDelivery { key, submission: key, destination, due_at_ms };
-            let reply = reply_of(key);
+            let (reply, body) = (reply_of(key), model.seal());
             let batch = Batch::at(now_ms)
                 .require(Table::Submission, key, Expectation::Absent)
-                .put(Put::new(Table::Submission, key, "sealed"))
+                .put(Put::new(Table::Submission, key, body.as_str()))
                 .put(Put::new(Table::Reply, reply, "kept"))
                 .put(trace(key, Table::Reply, &reply))
                 .deliver(new.clone());
@@ -169,7 +227,7 @@ async fn do_one(store: &Store, model: &mut Model, now_ms: &mut i64, step: Step) 
                 Err(Error::Conflict { index: 0, .. }) => false,
                 Err(other) => panic!("{other:?}"),
             };
-            assert_eq!(accepted, model.begin(&new, now_ms));
+            assert_eq!(accepted, model.begin(&new, body, now_ms));
         }
         Step::Claim { destination, shares, limits } => {
             let claim = Claim { destination: name(destination), now_ms, lease_ms: LEASE_MS, shares, limits };
@@ -182,17 +240,11 @@ async fn do_one(store: &Store, model: &mut Model, now_ms: &mut i64, step: Step) 
             let valid = was_valid(&store.renew(key, lease, until_ms).await);
             assert_eq!(valid, model.renew(key, lease, until_ms));
         }
-        Step::Settle { nth, lease_back, verdict, due_in_ms } => {
+        Step::Settle { nth, in_hand, lease_back, verdict, due_in_ms } => {
             let (key, lease) = model.nth(nth);
-            let (lease, at_ms) = (lease.saturating_sub(lease_back), now_ms + due_in_ms);
-            let verdict = match verdict {
-                0 => Verdict::Delivered { at_ms },
-                1 => Verdict::Retry { due_at_ms: at_ms },
-                2 => Verdict::Release { due_at_ms: at_ms },
-                3 => Verdict::Superseded { at_ms },
-                _ => Verdict::Dead { at_ms },
-            };
-            let settlement = Settlement { verdict, history: at_ms.to_be_bytes().to_vec(), puts: vec![] };
+            let any = (key, lease.saturating_sub(lease_back));
+            let (key, lease) = model.in_hand(nth).filter(|_| in_hand).unwrap_or(any);
+            let settlement = settlement(verdict, now_ms + due_in_ms);
             let valid = was_valid(&store.settle(key, lease, settlement.clone()).await);
             assert_eq!(valid, model.settle(key, lease, &settlement));
         }
@@ -239,12 +291,57 @@ async fn do_one(store: &Store, model: &mut Model, now_ms: &mut i64, step: Step) 
             store.commit(batch).await.expect("a commit");
             model.pause(&key, paused);
         }
+        Step::Rewrap { nth } => {
+            let submission = model.submission_of(nth);
+            let record = match store.get(Table::Submission, &submission).await {
+                Ok(Some(record)) if !record.value.is_empty() => record,
+                Ok(_) => return,
+                // Redis is away, and another node has it.
+                Err(Error::Busy) => return,
+                Err(other) => panic!("{other:?}"),
+            };
+            let body = model.seal();
+            let batch = Batch::at(now_ms)
+                .require(Table::Submission, submission, Expectation::Version(record.version))
+                .put(Put::new(Table::Submission, submission, body.as_str()));
+            store.commit(batch).await.expect("nobody else has written it");
+            model.rewrap(submission, body);
+        }
         Step::Jump { by_ms } => *at_ms += by_ms,
         Step::Clamp { ahead_ms } => {
             store.clamp_due(now_ms + ahead_ms).await.expect("a clamp");
             model.clamp(now_ms + ahead_ms);
         }
-        Step::CloseAndOpen | Step::Crash | Step::RedisDies { .. } => {}
+        // What is done to more than a store.
+        Step::CloseAndOpen
+        | Step::Crash
+        | Step::RedisDies { .. }
+        | Step::Alone { .. }
+        | Step::AllDie { .. }
+        | Step::Purge => unreachable!("walk does it"),
+    }
+}
+
+fn settlement(verdict: u8, at_ms: i64) -> Settlement {
+    let verdict = match verdict {
+        0 => Verdict::Delivered { at_ms },
+        1 => Verdict::Retry { due_at_ms: at_ms },
+        2 => Verdict::Release { due_at_ms: at_ms },
+        3 => Verdict::Superseded { at_ms },
+        _ => Verdict::Dead { at_ms },
+    };
+    Settlement { verdict, history: at_ms.to_be_bytes().to_vec(), puts: vec![] }
+}
+
+/// A node without the others attempts what it has just taken on, if it is due.
+async fn attempt_alone(store: &Store, model: &mut Model, now_ms: i64, key: [u8; 16], verdict: Option<u8>) {
+    let delivery = store.delivery(key).await.expect("a read").expect("it has just begun");
+    let claimed = store.claim(&delivery.destination, now_ms, LEASE_MS, 9).await.expect("a claim");
+    assert_eq!(claimed, model.claim_alone(key, now_ms, LEASE_MS));
+    if let (Some(verdict), [claimed]) = (verdict, claimed.as_slice()) {
+        let settlement = settlement(verdict, now_ms);
+        store.settle(key, claimed.lease, settlement.clone()).await.expect("the lease");
+        assert!(model.settle(key, claimed.lease, &settlement));
     }
 }
 
@@ -253,10 +350,11 @@ async fn compare(store: &Store, model: &Model, now_ms: i64) {
     for submission in (0..8).map(|byte| [byte; 16]) {
         let kept = store.get(Table::Submission, &submission).await.expect("a read");
         let kept = kept.filter(|record| record.expires_at_ms.is_none_or(|until_ms| until_ms > now_ms));
-        let kept = kept.map(|record| !record.value.is_empty());
-        assert_eq!(kept, model.has(submission, now_ms), "whether there is one, or was");
+        let kept = kept.map(|record| String::from_utf8(record.value).expect("a text"));
+        assert_eq!(kept, model.body(submission, now_ms), "what there is, or that there was one");
         let reply = store.get(Table::Reply, &reply_of(submission)).await.expect("a read");
-        assert_eq!(reply.is_some(), kept == Some(true), "what belongs to it goes with it");
+        let is_there = kept.is_some_and(|body| !body.is_empty());
+        assert_eq!(reply.is_some(), is_there, "what belongs to it goes with it");
     }
     let expected = model.all();
     let stored = store.deliveries(DeliveryFilter::default(), None, 100).await.expect("a read");

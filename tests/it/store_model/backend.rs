@@ -65,11 +65,15 @@ impl Embedded {
 
 impl Shared {
     async fn begin(&mut self, number: usize, folder: TempDir) {
+        self.open(number, folder).await;
+        self.told().await;
+    }
+
+    async fn open(&mut self, number: usize, folder: TempDir) {
         // What a comparison finds out, and when, no model can tell.
         let pace = Pace { reconcile_every: Duration::from_secs(3_600), ..fixture::pace() };
         let node = Node::at(folder, fixture::options(&self.redis, "{model}"), pace).await;
         self.nodes[number] = Some(node);
-        self.told().await;
     }
 
     async fn told(&self) {
@@ -165,16 +169,48 @@ impl Backend {
 
     /// Redis dies, and another process starts on its data, or on none. Where there is no Redis nothing happens.
     pub async fn redis_dies(&mut self, empty: bool) {
+        self.redis_goes().await;
+        self.redis_comes(empty).await;
+    }
+
+    /// Redis dies, and everybody has noticed it.
+    pub async fn redis_goes(&mut self) {
         let Self::Shared(shared) = self else { return };
-        if empty {
-            shared.redis.wipe();
-        } else {
-            shared.redis.kill();
-        }
+        shared.redis.kill();
         for node in shared.nodes.iter().flatten() {
             node.alone().await;
         }
+    }
+
+    /// Another process of Redis starts, on the data of the one that died, or on none.
+    pub async fn redis_comes(&mut self, empty: bool) {
+        let Self::Shared(shared) = self else { return };
+        if empty {
+            shared.redis.wipe();
+        }
         shared.redis.restart().await;
         shared.told().await;
+    }
+
+    /// All nodes die at once, and Redis with them.
+    pub async fn all_die(&mut self, redis_is_empty: bool) {
+        let Self::Shared(shared) = self else { return self.crash(0).await };
+        let dead: Vec<_> = shared.nodes.iter_mut().map(|node| node.take().expect("a node").crash()).collect();
+        if redis_is_empty {
+            shared.redis.wipe();
+        }
+        shared.redis.restart().await;
+        for (number, folder) in dead.into_iter().enumerate() {
+            shared.open(number, folder).await;
+        }
+        shared.told().await;
+    }
+
+    /// Waits until each node has heard what the others have changed.
+    pub async fn heard(&self) {
+        if let Self::Shared(_) = self {
+            self.told().await;
+            tokio::time::sleep(fixture::pace().look_every * 3).await;
+        }
     }
 }

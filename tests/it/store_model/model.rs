@@ -19,6 +19,9 @@ pub struct Model {
     begun: usize,
     /// Those that are there, and until when it is known of those that were.
     submissions: BTreeMap<[u8; 16], Option<i64>>,
+    /// What each is sealed as.
+    bodies: BTreeMap<[u8; 16], String>,
+    sealed: usize,
     paused: BTreeSet<String>,
     /// Whether nodes share the store: then of two that are due at once the one with the lower key goes first.
     shared: bool,
@@ -26,13 +29,57 @@ pub struct Model {
     pub by: usize,
     /// The submissions that each has accepted.
     accepted: [BTreeSet<[u8; 16]>; 2],
-    /// How each delivery stood when each node last wrote it into its journal, and when that was.
+    /// How each delivery stood when each node last wrote it into its journal, and its version then.
     journals: [BTreeMap<[u8; 16], (u64, Delivery)>; 2],
+    /// The leases that each node has, where nodes share them.
+    held: [BTreeMap<[u8; 16], Held>; 2],
+    /// How each delivery is numbered that is there or was, from its last change on.
+    versions: BTreeMap<[u8; 16], u64>,
     written: u64,
+    /// How often what is common to all was another one.
+    generation: usize,
 }
+
+/// A delivery as it was claimed, in which version, and of which generation.
+struct Held {
+    delivery: Delivery,
+    version: u64,
+    generation: usize,
+}
+
+/// A lease that ended so long ago is nobody's any more.
+const FORGET_AFTER_MS: i64 = 600_000;
 
 pub fn is_open(delivery: &Delivery) -> bool {
     matches!(delivery.state, DeliveryState::Due | DeliveryState::Leased)
+}
+
+fn settle(delivery: &mut Delivery, settlement: &Settlement) {
+    (delivery.state, delivery.due_at_ms) = match settlement.verdict {
+        Verdict::Delivered { at_ms } => (DeliveryState::Delivered, at_ms),
+        Verdict::Dead { at_ms } => (DeliveryState::Dead, at_ms),
+        Verdict::Superseded { at_ms } => {
+            delivery.attempt -= 1;
+            (DeliveryState::Superseded, at_ms)
+        }
+        Verdict::Release { due_at_ms } => {
+            delivery.attempt -= 1;
+            (DeliveryState::Due, due_at_ms)
+        }
+        Verdict::Retry { due_at_ms } => {
+            delivery.lane = delivery.lane.max(Lane::Retry);
+            (DeliveryState::Due, due_at_ms)
+        }
+    };
+    delivery.history.clone_from(&settlement.history);
+    delivery.unsettled = 0;
+}
+
+fn lease(delivery: &mut Delivery, until_ms: i64) {
+    (delivery.state, delivery.due_at_ms) = (DeliveryState::Leased, until_ms);
+    delivery.attempt += 1;
+    delivery.lease += 1;
+    delivery.unsettled += 1;
 }
 
 impl Model {
@@ -40,11 +87,17 @@ impl Model {
         Self { shared: kind != Kind::Embedded, ..Self::default() }
     }
 
+    /// A delivery has changed, or is gone. What comes late of a lease is between two changes.
+    fn change(&mut self, key: [u8; 16]) -> u64 {
+        self.written += 2;
+        self.versions.insert(key, self.written);
+        self.written
+    }
+
     /// A node writes down what it has begun or ended; a claim it does not.
     fn journal(&mut self, key: [u8; 16]) {
         if let Some((_, delivery)) = self.deliveries.get(&key) {
-            self.written += 1;
-            self.journals[self.by].insert(key, (self.written, delivery.clone()));
+            self.journals[self.by].insert(key, (self.versions[&key], delivery.clone()));
         }
     }
 
@@ -62,15 +115,17 @@ impl Model {
         self.journals.iter_mut().for_each(|journal| drop(journal.remove(&key)));
     }
 
-    /// What is common to all is lost, and told again from the journal.
-    pub fn lose_what_is_shared(&mut self) {
-        if !self.shared {
+    /// What is common to all is another one, and was told again from the journals if it was lost.
+    pub fn another(&mut self, is_lost: bool) {
+        self.generation += 1;
+        if !self.shared || !is_lost {
             return;
         }
         for (key, (_, delivery)) in &mut self.deliveries {
             let kept = self.journals.iter().filter_map(|journal| journal.get(key));
-            let (_, newest) = kept.max_by_key(|(written, _)| *written).expect("somebody has it");
+            let (version, newest) = kept.max_by_key(|(version, _)| *version).expect("somebody has it");
             delivery.clone_from(newest);
+            self.versions.insert(*key, *version);
         }
     }
 
@@ -80,11 +135,39 @@ impl Model {
         forget_at_ms.is_none_or(|at_ms| at_ms > now_ms).then_some(forget_at_ms.is_none())
     }
 
+    /// What there is of a submission: its body, or nothing if there was one.
+    pub fn body(&self, submission: [u8; 16], now_ms: i64) -> Option<String> {
+        let body = |it_is_there: bool| self.bodies.get(&submission).filter(|_| it_is_there).cloned();
+        self.has(submission, now_ms).map(|it_is_there| body(it_is_there).unwrap_or_default())
+    }
+
+    /// A body that none was before.
+    pub fn seal(&mut self) -> String {
+        self.sealed += 1;
+        format!("sealed {}", self.sealed)
+    }
+
+    /// It is sealed anew.
+    pub fn rewrap(&mut self, submission: [u8; 16], body: String) {
+        self.bodies.insert(submission, body);
+    }
+
+    /// Whether neither a submission nor a delivery has this key, or had.
+    pub fn is_new(&self, key: [u8; 16], now_ms: i64) -> bool {
+        self.has(key, now_ms).is_none() && !self.deliveries.contains_key(&key)
+    }
+
+    /// What was to be known until now is forgotten, also if the clock is set back.
+    pub fn purge(&mut self, now_ms: i64) {
+        self.submissions.retain(|_, forget_at_ms| forget_at_ms.is_none_or(|at_ms| at_ms > now_ms));
+    }
+
     /// Whether it was accepted.
-    pub fn begin(&mut self, new: &NewDelivery, now_ms: i64) -> bool {
+    pub fn begin(&mut self, new: &NewDelivery, body: String, now_ms: i64) -> bool {
         if self.has(new.submission, now_ms).is_some() {
             return false;
         }
+        self.bodies.insert(new.submission, body);
         self.submissions.insert(new.submission, None);
         let order = self.begun;
         self.begun += 1;
@@ -104,6 +187,9 @@ impl Model {
             (order, delivery)
         });
         self.accepted[self.by].insert(new.submission);
+        if self.deliveries[&new.key].0 == order {
+            self.change(new.key);
+        }
         if !self.journals.iter().any(|journal| journal.contains_key(&new.key)) {
             self.journal(new.key);
         }
@@ -134,6 +220,7 @@ impl Model {
         let keys: Vec<[u8; 16]> = theirs.iter().map(|delivery| delivery.key).collect();
         for key in keys {
             self.deliveries.remove(&key);
+            self.change(key);
             self.forget(key);
         }
         self.accepted.iter_mut().for_each(|accepted| {
@@ -146,6 +233,18 @@ impl Model {
     }
 
     pub fn claim(&mut self, claim: &Claim) -> Vec<Delivery> {
+        let claimed = self.lease(claim);
+        let (by, generation) = (self.by, self.generation);
+        self.held[by]
+            .retain(|_, held| held.delivery.due_at_ms.saturating_add(FORGET_AFTER_MS) > claim.now_ms);
+        for delivery in &claimed {
+            let version = self.change(delivery.key);
+            self.held[by].insert(delivery.key, Held { delivery: delivery.clone(), version, generation });
+        }
+        claimed
+    }
+
+    fn lease(&mut self, claim: &Claim) -> Vec<Delivery> {
         let mut claimed = vec![];
         if self.paused.contains(&claim.destination) {
             return claimed;
@@ -168,16 +267,25 @@ impl Model {
                     (delivery.due_at_ms, key, *order)
                 });
                 for (_, delivery) in due.into_iter().take(most) {
-                    delivery.state = DeliveryState::Leased;
-                    delivery.due_at_ms = claim.now_ms + claim.lease_ms;
-                    delivery.attempt += 1;
-                    delivery.lease += 1;
-                    delivery.unsettled += 1;
+                    lease(delivery, claim.now_ms + claim.lease_ms);
                     taken[number] += 1;
                     claimed.push(delivery.clone());
                 }
             }
         }
+        claimed
+    }
+
+    /// While what is shared is away, a node has only what it has begun meanwhile, and it writes down also that it has claimed it.
+    pub fn claim_alone(&mut self, key: [u8; 16], now_ms: i64, lease_ms: i64) -> Vec<Delivery> {
+        let Some((_, delivery)) = self.deliveries.get_mut(&key) else { return vec![] };
+        if delivery.due_at_ms > now_ms || self.paused.contains(&delivery.destination) {
+            return vec![];
+        }
+        lease(delivery, now_ms + lease_ms);
+        let claimed = vec![delivery.clone()];
+        self.change(key);
+        self.journal(key);
         claimed
     }
 
@@ -189,32 +297,50 @@ impl Model {
 
     /// Whether the lease was valid.
     pub fn renew(&mut self, key: [u8; 16], lease: u64, until_ms: i64) -> bool {
-        self.leased(key, lease).map(|delivery| delivery.due_at_ms = until_ms).is_some()
+        let is_valid = self.leased(key, lease).map(|delivery| delivery.due_at_ms = until_ms).is_some();
+        let held = self.held[self.by].get_mut(&key).filter(|held| is_valid && held.delivery.lease == lease);
+        held.into_iter().for_each(|held| held.delivery.due_at_ms = until_ms);
+        is_valid
     }
 
-    /// Whether the lease was valid.
+    /// Whether the lease was valid, or what came of it was taken.
     pub fn settle(&mut self, key: [u8; 16], lease: u64, settlement: &Settlement) -> bool {
+        let held = &mut self.held[self.by];
+        if held.get(&key).is_some_and(|held| held.delivery.lease == lease) {
+            let held = held.remove(&key).expect("it is there");
+            if self.shared && held.generation != self.generation {
+                return self.settle_late(held, settlement);
+            }
+        }
         let Some(delivery) = self.leased(key, lease) else { return false };
-        (delivery.state, delivery.due_at_ms) = match settlement.verdict {
-            Verdict::Delivered { at_ms } => (DeliveryState::Delivered, at_ms),
-            Verdict::Dead { at_ms } => (DeliveryState::Dead, at_ms),
-            Verdict::Superseded { at_ms } => {
-                delivery.attempt -= 1;
-                (DeliveryState::Superseded, at_ms)
-            }
-            Verdict::Release { due_at_ms } => {
-                delivery.attempt -= 1;
-                (DeliveryState::Due, due_at_ms)
-            }
-            Verdict::Retry { due_at_ms } => {
-                delivery.lane = delivery.lane.max(Lane::Retry);
-                (DeliveryState::Due, due_at_ms)
-            }
-        };
-        delivery.history.clone_from(&settlement.history);
-        delivery.unsettled = 0;
+        settle(delivery, settlement);
+        self.change(key);
         self.journal_if_known(key);
         true
+    }
+
+    /// The lease may be lost, and its number given again. What came of it is taken unless somebody has changed the delivery
+    /// since; that it was delivered is taken as long as it is there.
+    fn settle_late(&mut self, held: Held, settlement: &Settlement) -> bool {
+        let Held { delivery: mut late, version, .. } = held;
+        let key = late.key;
+        settle(&mut late, settlement);
+        let Some((_, delivery)) = self.deliveries.get_mut(&key) else { return false };
+        let is_late = self.versions[&key] > version;
+        let is_taken = match (delivery.state, late.state) {
+            (DeliveryState::Delivered, _) => false,
+            (_, DeliveryState::Delivered) => true,
+            (DeliveryState::Superseded, _) => false,
+            _ => !is_late,
+        };
+        if is_taken {
+            late.lease = late.lease.max(delivery.lease);
+            *delivery = late;
+            let version = self.versions[&key].max(version + 1);
+            self.versions.insert(key, version);
+            self.journal_if_known(key);
+        }
+        is_taken
     }
 
     pub fn reopen(&mut self, reopen: &Reopen) -> Reopened {
@@ -233,6 +359,8 @@ impl Model {
         // As by a claim: what was found out under an older lease is stale.
         delivery.lease += 1;
         self.deliveries.insert(reopen.new_key, (order, delivery));
+        self.change(reopen.key);
+        self.change(reopen.new_key);
         self.forget(reopen.key);
         self.journal(reopen.new_key);
         Reopened::Due
@@ -255,6 +383,7 @@ impl Model {
     /// The process that had the store is gone, and with it everybody who had a lease; of several nodes it was only one, and
     /// the others see its leases end.
     pub fn begin_anew(&mut self) {
+        self.held[self.by].clear();
         if self.shared {
             return;
         }
@@ -271,6 +400,13 @@ impl Model {
             let open = all.filter(|delivery| delivery.destination == destination && is_open(delivery));
             open.filter(|delivery| delivery.lane == lane).map(|delivery| delivery.due_at_ms).min()
         })
+    }
+
+    /// A delivery that this node has in hand, and the lease under which it has it.
+    pub fn in_hand(&self, number: u8) -> Option<([u8; 16], u64)> {
+        let held = &self.held[self.by];
+        let nth = held.values().nth(usize::from(number) % held.len().max(1));
+        nth.map(|held| (held.delivery.key, held.delivery.lease))
     }
 
     /// A delivery's key and newest lease, by its number in the order of keys; keys change when something is sent as new.
