@@ -69,6 +69,10 @@ impl Finder {
         if info.get("role").is_some_and(|role| role != "master") {
             return Err("the server is a replica".to_owned());
         }
+        // Meanwhile it says of itself that it writes no log, and refuses what it is asked.
+        if info.get("loading").is_some_and(|is_loading| is_loading != "0") {
+            return Err("the server is loading its data".to_owned());
+        }
         let mut faults = info.faults();
         // Not everybody may read the configuration; who may is told more.
         let sync = redis::cmd("CONFIG").arg("GET").arg("*appendfsync*").to_owned();

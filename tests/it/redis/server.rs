@@ -170,6 +170,12 @@ impl Server {
 
     /// Starts it, after it was ended, with what it has kept.
     pub fn restart(&mut self) {
+        self.begin();
+        until("the server answers", || self.try_run::<String>(&["PING"]).is_ok());
+    }
+
+    /// The same, but it may still be loading what it has kept.
+    pub fn begin(&mut self) {
         self.kill();
         let child = Command::new(&self.program)
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--protected-mode", "no"])
@@ -184,7 +190,11 @@ impl Server {
             .spawn();
         let told = format!("{} cannot be started: install redis-server", self.program.display());
         self.child = Some(child.expect(&told));
-        until("the server answers", || self.try_run::<String>(&["PING"]).is_ok());
+    }
+
+    /// What it is started with from now on, besides what all are.
+    pub fn add_arguments(&mut self, arguments: &[&str]) {
+        self.arguments.extend(arguments.iter().map(|&argument| argument.to_owned()));
     }
 
     /// Takes away what an ended server has kept.

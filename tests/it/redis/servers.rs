@@ -51,6 +51,24 @@ async fn settings_that_would_lose_data_are_refused_in_plain_words_with_what_mend
 }
 
 #[tokio::test]
+async fn a_server_that_is_loading_its_data_is_waited_for_and_not_taken_for_one_that_keeps_nothing() {
+    let mut server = Server::start_with(&[]);
+    let fill = "for at = 1, 4000 do redis.call('SET', 'fill:' .. at, at) end";
+    server.run::<()>(&["EVAL", fill, "0"]);
+    server.add_arguments(&["--key-load-delay", "400"]);
+    server.begin();
+    until("it says that it is loading", || {
+        server.try_run::<String>(&["INFO", "persistence"]).is_ok_and(|info| info.contains("loading:1"))
+    });
+    match Redis::open(&options(server.url())).await {
+        Err(OpenError::OutOfReach(reason)) => assert!(reason.contains("loading"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    until("it has loaded all", || server.try_run::<String>(&["PING"]).is_ok());
+    works(&Redis::open(&options(server.url())).await.expect("it is as it should be")).await;
+}
+
+#[tokio::test]
 async fn an_address_that_leads_nowhere_is_told_apart_from_one_that_cannot_be_read() {
     let nobody = Redis::open(&options("redis://127.0.0.1:1")).await;
     assert!(matches!(nobody, Err(OpenError::OutOfReach(_))), "{nobody:?}");
