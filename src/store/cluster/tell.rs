@@ -150,10 +150,10 @@ async fn refill(
     (generation, owed): (u64, &str),
     telling: &watch::Receiver<Telling>,
 ) -> Result<(), Broken> {
+    // A node that takes its time to start has held claims back long ago.
+    hold(node, redis, owed).await?;
     let begun = Instant::now();
     tracing::info!("Redis is another one, or was restarted; it is told everything that is here");
-    // A node that takes its time to start has held them back long ago.
-    hold(node, redis, owed).await?;
     let (mut rows, mut held) = (0, Hold::begun(owed));
     for kind in Kind::ALL {
         let mut after = None;

@@ -12,12 +12,14 @@ use redis::aio::MultiplexedConnection;
 use redis::{RedisError, ServerErrorKind, Value};
 use tokio::sync::watch;
 
-use super::primary::{Finder, Primary, reason};
+use super::primary::{Finder, LOADS, Primary, reason};
 use super::script::Script;
 use super::{Error, OpenError};
 
 /// Between two tries: from the first to the last.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// The same to one that is about to be there: whatever waits for it should not wait for us.
+const LOADING: Duration = Duration::from_millis(200);
 /// The longest any request may take; whoever asks has a shorter deadline of its own.
 const MAX_WAIT: Duration = Duration::from_secs(10);
 /// At most one line in this time is logged about a server that is away.
@@ -138,7 +140,7 @@ impl Line {
             return Error::OutOfReach(told);
         };
         if MOVED.contains(&code) {
-            self.give_up(number, &told, self.pause());
+            self.give_up(number, &told, if code == "LOADING" { LOADING } else { self.pause() });
         }
         Error::Refused(told)
     }
@@ -179,7 +181,8 @@ impl Line {
             }
             Err(reason) => {
                 self.log(&reason);
-                self.down(reason, self.pause());
+                let pause = if reason == LOADS { LOADING } else { self.pause() };
+                self.down(reason, pause);
             }
         }
     }

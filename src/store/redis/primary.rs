@@ -15,6 +15,8 @@ use super::{OpenError, Topology as Kind};
 const CONNECT: Duration = Duration::from_secs(2);
 /// How long it may take to say what it is.
 const ASK: Duration = Duration::from_secs(2);
+/// Why a server cannot be used that is about to be there.
+pub(super) const LOADS: &str = "the server is loading its data";
 /// The first version whose scripts are replicated by their effects and whose refusals have names.
 const MIN_VERSION: u32 = 7;
 /// The first version that can be asked to wait until it has synced. Valkey gives itself out as a later one.
@@ -71,7 +73,7 @@ impl Finder {
         }
         // Meanwhile it says of itself that it writes no log, and refuses what it is asked.
         if info.get("loading").is_some_and(|is_loading| is_loading != "0") {
-            return Err("the server is loading its data".to_owned());
+            return Err(LOADS.to_owned());
         }
         let mut faults = info.faults();
         // Not everybody may read the configuration; who may is told more.
