@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::path::Path;
 use std::str::FromStr;
+use std::time::Duration;
 
 use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
@@ -10,12 +11,21 @@ use rand::rngs::SmallRng;
 /// How often a fault is done: the budget of a change, or, with `FORMGATE_FAULT_FULL`, what is promised before a release.
 pub fn numbers(usual: u32, full: u32) -> u32 {
     let asked = variable("FORMGATE_FAULT_ROUNDS");
-    asked.unwrap_or(if variable::<String>("FORMGATE_FAULT_FULL").is_some() { full } else { usual })
+    asked.unwrap_or(if is_full() { full } else { usual })
+}
+
+fn is_full() -> bool {
+    variable::<String>("FORMGATE_FAULT_FULL").is_some()
 }
 
 /// How much a fault has to meet: as above, and nothing if it is done another number of times.
 pub fn target(usual: u32, full: u32) -> u32 {
     if variable::<u32>("FORMGATE_FAULT_ROUNDS").is_some() { 0 } else { numbers(usual, full) }
+}
+
+/// How long something may take: exactly so long in a run of a release, and twice that where other tests run beside it.
+pub fn limit(exact: Duration) -> Duration {
+    if is_full() { exact } else { exact * 2 }
 }
 
 pub fn variable<T: FromStr>(name: &str) -> Option<T> {
