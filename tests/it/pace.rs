@@ -148,17 +148,15 @@ async fn a_store_that_cannot_be_read_for_a_while_ends_neither_a_lane_nor_a_repla
     home.until_async(|| async { view(&home).await.parked == 30 }).await;
     working.stop().await;
     // The breaker, and a replay that was begun, in records so long that they need pages of their own.
-    home.outbox.begin_replay(ReplayFilter::default(), false, "cli").await.expect("begun");
-    let mut batch = Batch::at(home.clock.now_ms());
-    for (table, filling) in [(Table::Breaker, 0xa5), (Table::Replay, 0xa6)] {
-        let (key, record) =
-            home.store.scan(table, Scan { limit: 2, ..Scan::default() }).await.expect("a read").remove(0);
-        batch = batch.put(Put::new(table, key, [record.value, vec![filling; 20_000]].concat()));
-    }
-    home.store.commit(batch).await.expect("stored");
+    let actor = "r".repeat(20_000);
+    home.outbox.begin_replay(ReplayFilter::default(), false, &actor).await.expect("begun");
+    let scan = Scan { limit: 2, ..Scan::default() };
+    let (key, breaker) = home.store.scan(Table::Breaker, scan).await.expect("a read").remove(0);
+    let breaker = Put::new(Table::Breaker, key, [breaker.value, vec![0xa5; 20_000]].concat());
+    home.store.commit(Batch::at(home.clock.now_ms()).put(breaker)).await.expect("stored");
     let mut pages = Vec::new();
     let home =
-        home.reopened(|path| pages = [0xa5, 0xa6].map(|filling| pages_of(path, filling)).to_vec()).await;
+        home.reopened(|path| pages = [0xa5, b'r'].map(|filling| pages_of(path, filling)).to_vec()).await;
     let file = std::fs::File::options().read(true).write(true).open(home.folder.path().join("store.sqlite3"));
     let (file, mut names_next) = (file.expect("the file"), Vec::new());
     let (breaker, replay) =
