@@ -78,6 +78,9 @@ pub struct Fatal {
     pub code: Option<i32>,
 }
 
+/// How many days a node may be away: as long it is remembered what was deleted meanwhile, or it would bring that back.
+pub const AWAY_DAYS: i64 = 35;
+
 /// How a node stands to the store that it shares with others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {

@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 use super::job::Job;
 use super::{By, PAGE, of_hash, submission_of};
 use crate::outbox::{Error, Outbox, SubmissionId};
-use crate::store::{self, Batch, Expectation, Put, Scan, Table};
+use crate::store::{self, AWAY_DAYS, Batch, Expectation, Put, Scan, Table};
 
 /// The keys of these records among the jobs.
 const DONE: &[u8] = b"erased\0";
-/// As long as nodes remember what was deleted.
-const KEPT_MS: i64 = 35 * 24 * 3_600_000;
+/// As long as a node may come back.
+const KEPT_MS: i64 = AWAY_DAYS * 24 * 3_600_000;
 /// Who does it.
 const ACTOR: &str = "formgate";
 
@@ -37,9 +37,9 @@ impl Outbox {
         Some(Put::new(Table::Job, key, value).until(before_ms.saturating_add(KEPT_MS)))
     }
 
-    /// Erases what has come since of those who were erased before; says for how many there was something.
-    pub(super) async fn erase_again(&self) -> Result<u64, Error> {
-        let (mut count, mut after) = (0, None);
+    /// Begins to erase what has come since of those who were erased before.
+    pub(super) async fn erase_again(&self) -> Result<(), Error> {
+        let mut after = None;
         loop {
             let scan = Scan { prefix: DONE.to_vec(), after, limit: PAGE, ..Scan::default() };
             let page = self.store.scan(Table::Job, scan).await?;
@@ -54,14 +54,14 @@ impl Outbox {
                         .require(Table::Job, key.clone(), Expectation::Present)
                         .delete(Table::Job, key);
                     match self.begin_erasure(job, batch).await {
-                        Ok(_begun) => count += 1,
-                        Err(Error::Store(store::Error::Conflict { .. })) => {}
+                        // Another node was faster.
+                        Ok(_) | Err(Error::Store(store::Error::Conflict { .. })) => {}
                         Err(error) => return Err(error),
                     }
                 }
             }
             if ended {
-                return Ok(count);
+                return Ok(());
             }
         }
     }

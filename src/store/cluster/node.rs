@@ -19,15 +19,15 @@ use crate::fault;
 use crate::store::embedded::{Embedded, Stamp};
 use crate::store::redis::{Error as RedisError, Offered, Redis};
 use crate::store::{
-    Backend as _, Batch, Claim, Delivery, Erased, Erasure, Error, Put, Record, Reopened, Settlement, Table,
-    Version,
+    AWAY_DAYS, Backend as _, Batch, Claim, Delivery, Erased, Erasure, Error, Put, Record, Reopened,
+    Settlement, Table, Version,
 };
 
 /// How long the journal may be busy with what the shared copy has taken already.
 const JOURNAL_PATIENCE: Duration = Duration::from_secs(2);
 const JOURNAL_PAUSE: Duration = Duration::from_millis(5);
-/// How long a deletion is remembered, in microseconds: longer than anything it could bring back is kept.
-const TOMBSTONES_US: i64 = 35 * 24 * 3_600_000_000;
+/// How long a deletion is remembered, in microseconds.
+const TOMBSTONES_US: i64 = AWAY_DAYS * 24 * 3_600_000_000;
 
 /// The nodes that have looked at a Redis.
 #[derive(Debug, Default)]

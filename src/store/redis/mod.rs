@@ -30,8 +30,8 @@ use self::line::Line;
 use self::primary::Finder;
 use self::script::{CLAIM, CLAMP, COMMIT, Call, ERASE, PURGE, RENEW, REOPEN, SETTLE, SWEEP, Script, TRIM};
 use super::{
-    Batch, Claim, Delivery, DeliveryState, Erased, Erasure, Expectation, Lane, Put, Record, Reopened,
-    Settlement, Table, Verdict, Version,
+    AWAY_DAYS, Batch, Claim, Delivery, DeliveryState, Erased, Erasure, Expectation, Lane, Put, Record,
+    Reopened, Settlement, Table, Verdict, Version,
 };
 
 pub use self::options::{Acknowledge, OpenError, Options, Topology};
@@ -39,8 +39,8 @@ pub use self::share::{Change, Identity, Offered, Row};
 
 /// Rows that one call of a script changes at most.
 const PAGE: u32 = 1_000;
-/// How long tombstones are kept: longer than any node may be away.
-const TOMBSTONES_US: i64 = 35 * 24 * 3_600 * 1_000_000;
+/// How long tombstones are kept, in microseconds.
+const TOMBSTONES_US: i64 = AWAY_DAYS * 24 * 3_600 * 1_000_000;
 
 /// Why an operation was not done, or may not have been.
 #[derive(Debug, thiserror::Error)]

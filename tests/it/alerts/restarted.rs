@@ -46,21 +46,26 @@ fn crm() -> DestinationId {
     DestinationId::new("crm").expect("an id")
 }
 
+/// A Formgate that ends before its sink, which refuses, has taken that something began; the id of that.
+async fn begun_in_vain(folder: &Path, sink: &Sink) -> String {
+    sink.refuse(true);
+    let running = Running::start(folder, sink, false).await;
+    running.outbox.park_until_reconnect(&crm(), "outbox", "401").await.expect("it is parked");
+    let refused = sink.until_refused(2).await;
+    assert_eq!(refused[0], refused[1], "the same id at every try");
+    running.end().await;
+    sink.refuse(false);
+    refused[0].clone()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_told_before_a_restart_is_not_told_again_and_what_was_not_is() {
     let (sink, folder) = (Sink::open().await, tempfile::tempdir().expect("a folder"));
-    sink.refuse(true);
-    let first = Running::start(folder.path(), &sink, false).await;
-    first.outbox.park_until_reconnect(&crm(), "outbox", "401").await.expect("it is parked");
-    let refused = sink.until_refused(2).await;
-    assert_eq!(refused[0], refused[1], "the same id at every try");
-    first.end().await;
-
-    sink.refuse(false);
+    let began = begun_in_vain(folder.path(), &sink).await;
     let second = Running::start(folder.path(), &sink, false).await;
     let told = sink.until(1).await;
     assert_eq!(sink.told(), ["alert.raised paused"]);
-    assert_eq!(told[0]["id"], refused[0].as_str(), "whoever has taken it all the same knows it by its id");
+    assert_eq!(told[0]["id"], began.as_str(), "whoever has taken it all the same knows it by its id");
     second.end().await;
 
     let third = Running::start(folder.path(), &sink, true).await;
@@ -73,16 +78,10 @@ async fn what_was_told_before_a_restart_is_not_told_again_and_what_was_not_is() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sink_that_fails_until_it_is_over_is_told_only_that_and_since_when_it_was() {
     let (sink, folder) = (Sink::open().await, tempfile::tempdir().expect("a folder"));
-    sink.refuse(true);
-    let first = Running::start(folder.path(), &sink, false).await;
-    first.outbox.park_until_reconnect(&crm(), "outbox", "401").await.expect("it is parked");
-    let began = sink.until_refused(1).await;
-    first.end().await;
-
-    sink.refuse(false);
+    let began = begun_in_vain(folder.path(), &sink).await;
     let second = Running::start(folder.path(), &sink, true).await;
     let told = sink.until(1).await;
     second.end().await;
     assert_eq!(sink.told(), ["alert.recovered paused"], "{:?}", sink.all());
-    assert!(told[0]["data"]["since"].is_string() && told[0]["id"] != began[0].as_str(), "{told:?}");
+    assert!(told[0]["data"]["since"].is_string() && told[0]["id"] != began.as_str(), "{told:?}");
 }

@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use formgate::audit::{self, Event};
 use formgate::crypto::MacKey;
-use formgate::store::{
-    Batch, DeliveryFilter, Erased, Erasure, Error, Expectation, Mac, NewDelivery, Put, Table, trace,
-};
+use formgate::store::{Batch, DeliveryFilter, Error, Expectation, Mac, NewDelivery, Put, Table, trace};
 
 use super::fixture::{Node, Redis, emptied, options, pace};
 
@@ -38,16 +36,6 @@ fn canaries() -> Vec<Vec<u8>> {
     texts.iter().map(|text| text.as_bytes().to_vec()).chain([person(), [0xd1; 16].to_vec()]).collect()
 }
 
-async fn erase(node: &Node) {
-    let forget_at_ms = i64::from(u32::MAX);
-    let erasure = Erasure { submission: ID, settled: None, forget_at_ms, deletes: vec![], puts: vec![] };
-    // A node that was there a moment ago may have something of it: it is waited for.
-    node.until("it is erased", async || {
-        matches!(node.store.erase(erasure.clone()).await, Ok(Erased::Done { .. }))
-    })
-    .await;
-}
-
 fn on_disk(node: &Node) -> usize {
     canaries().iter().filter(|canary| node.has_on_disk(canary)).count()
 }
@@ -67,7 +55,7 @@ async fn all_of_an_erased_submission_is_gone_from_the_files_of_every_node_tombst
     one.store.commit(accepted()).await.expect("a commit");
     two.store.adopt(ID).await.expect("it is in Redis");
     assert_eq!((on_disk(&one), on_disk(&two)), (6, 6), "the search finds what is there");
-    erase(&two).await;
+    two.erase(ID).await;
     one.until("it is gone from the other's files", async || on_disk(&one) == 0).await;
     two.until("it is gone from its own", async || {
         two.store.scrub().await.expect("a scrub");
@@ -84,7 +72,7 @@ async fn a_node_that_was_away_brings_nothing_back_to_a_redis_that_was_emptied_an
     let (one, two) = (Node::join(&redis).await, Node::join(&redis).await);
     one.store.commit(accepted()).await.expect("a commit");
     let away = one.crash();
-    erase(&two).await;
+    two.erase(ID).await;
     emptied(&mut redis, &[&two]).await;
     let one = Node::at(away, options(&redis, "{formgate}"), pace()).await;
     one.told().await;
@@ -112,7 +100,7 @@ async fn a_late_repeat_of_what_another_node_erased_is_refused_also_when_redis_an
         let (one, two) = (Node::join(&redis).await, Node::join(&redis).await);
         one.store.commit(accepted()).await.expect("a commit");
         // Who erases has never had a copy.
-        erase(&two).await;
+        two.erase(ID).await;
         one.until("it has heard", async || on_disk(&one) == 0).await;
         let left = if eraser_is_gone {
             drop(two.crash());

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use formgate::store::redis::{self, Acknowledge, Topology};
-use formgate::store::{Options, Pace, SharedOpenError, SharedOptions, Store};
+use formgate::store::{Erased, Erasure, Options, Pace, SharedOpenError, SharedOptions, Store};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -202,6 +202,16 @@ impl Node {
             std::fs::copy(self.folder.path().join(file), folder.path().join(file)).expect("a copy");
         }
         folder
+    }
+
+    /// Erases a submission as somebody wants it. A node that was there a moment ago may have something of it: it is waited for.
+    pub async fn erase(&self, submission: [u8; 16]) {
+        let forget_at_ms = i64::from(u32::MAX);
+        let erasure = Erasure { submission, settled: None, forget_at_ms, deletes: vec![], puts: vec![] };
+        self.until("it is erased", async || {
+            matches!(self.store.erase(erasure.clone()).await, Ok(Erased::Done { .. }))
+        })
+        .await;
     }
 
     /// Waits until Redis is within reach and has everything that is here.

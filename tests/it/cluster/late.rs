@@ -1,7 +1,7 @@
 //! Outcomes that come late: what was found out under a lease of a Redis that was restarted since changes nothing that others
 //! have done meanwhile, unless it was delivered.
 
-use formgate::store::{Delivery, DeliveryState, Erasure, Error, Verdict};
+use formgate::store::{Delivery, DeliveryState, Error, Verdict};
 
 use super::fixture::{Node, Redis, emptied};
 use super::{accept, claimed, claimed_at, key, settle, states};
@@ -26,14 +26,7 @@ async fn begun() -> (Redis, Node, Node, Delivery) {
 #[tokio::test]
 async fn a_late_outcome_brings_nothing_back_that_was_erased_meanwhile() {
     let (mut redis, one, two, late) = begun().await;
-    let erasure = Erasure {
-        submission: key(0),
-        settled: None,
-        forget_at_ms: i64::from(u32::MAX),
-        deletes: vec![],
-        puts: vec![],
-    };
-    one.until("it is erased", async || one.store.erase(erasure.clone()).await.is_ok()).await;
+    one.erase(key(0)).await;
     let settled = settle(&two, &late, Verdict::Delivered { at_ms: 2 }).await;
     assert!(matches!(settled, Err(Error::StaleLease)), "{settled:?}");
     two.told().await;

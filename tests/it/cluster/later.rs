@@ -1,7 +1,7 @@
 //! What a node of the next release has written, as the nodes that are still of this one find it; and what they find in their own
 //! journals after they went back to this one.
 
-use formgate::store::{Batch, Erasure, Put, Reopened, Table};
+use formgate::store::{Batch, Put, Reopened, Table};
 use redis::ToRedisArgs;
 use rusqlite::{Connection, params};
 use tempfile::TempDir;
@@ -108,14 +108,7 @@ async fn what_a_later_release_has_written_is_kept_by_nodes_that_do_not_know_it_a
     assert_eq!(rows(&there, &format!("record WHERE tbl = {EVERYBODYS}")), MANY - 1);
     assert_eq!(rows(&there, &format!("record WHERE tbl = {ABOUT}")), 0);
 
-    let erasure = Erasure {
-        submission: key(0),
-        settled: None,
-        forget_at_ms: i64::from(u32::MAX),
-        deletes: vec![],
-        puts: vec![],
-    };
-    one.until("it is erased", async || one.store.erase(erasure.clone()).await.is_ok()).await;
+    one.erase(key(0)).await;
     assert_eq!(later.count(ABOUT), 0);
     two.until("its copy is gone", async || !two.has_on_disk(b"canary-about")).await;
     assert_eq!(rows(&there, &format!("record WHERE tbl = {EVERYBODYS}")), MANY - 1);
