@@ -1,5 +1,7 @@
 //! What was erased, by its age or for a person, is in no file afterwards; what was not is still there.
 
+mod again;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -437,35 +439,6 @@ async fn an_erased_person_is_in_no_append_only_file_of_redis_and_the_outcome_say
         redis.keeps(&others[..2]).0 == 0
     })
     .await;
-}
-
-#[tokio::test]
-async fn what_a_node_that_was_away_brings_of_an_erased_person_is_erased_and_what_they_send_later_is_not() {
-    let home = Home::on(Kind::Shared).await;
-    let phone = "+393331234567";
-    let sent =
-        |number, at_ms| Submission { completed_at_ms: at_ms, ..of_person(number, phone, "ada@example.com") };
-    let now_ms = home.clock.now_ms();
-    let (first, late, later) = (sent(1, now_ms - 2), sent(2, now_ms - 1), sent(3, now_ms + 1));
-    accept(&home, &first, &[]).await;
-    let erased = home.outbox.erase_person(&by_phone(phone), "test", |_| {}).await.expect("an erasure");
-    assert_eq!(erased.erased, 1);
-    assert_eq!(home.outbox.resume_erasures().await.expect("nothing to do"), 0);
-
-    for round in 1..=2 {
-        let late = Submission { id: submission(3 + round).id, ..late.clone() };
-        accept(&home, &late, &[]).await;
-        accept(&home, &later, &[]).await;
-        assert_eq!(home.outbox.resume_erasures().await.expect("resumed"), 1, "{round}");
-        assert!(!is_there(&home, late.id).await, "{round}");
-        assert!(is_there(&home, later.id).await, "a person who writes again is heard");
-        assert_eq!(home.outbox.of_person(&by_phone(phone)).await.expect("a read"), [later.id]);
-        assert_eq!(home.outbox.oldest_erasure_ms().await.expect("a read"), None);
-        assert_eq!(home.outbox.resume_erasures().await.expect("nothing to do"), 0);
-    }
-    home.clock.advance(35 * DAY_MS + 1);
-    accept(&home, &Submission { id: submission(9).id, ..late }, &[]).await;
-    assert_eq!(home.outbox.resume_erasures().await.expect("nothing to do"), 0, "no hash is kept for longer");
 }
 
 #[tokio::test]
