@@ -4,7 +4,7 @@
 //! Invariant: offering is harmless however often it is done. The higher version wins, what was delivered stays delivered and
 //! what was deleted stays deleted, so nothing here has to know what the shared copy still has.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -154,35 +154,19 @@ async fn refill(
     hold(node, redis, owed).await?;
     let begun = Instant::now();
     tracing::info!("Redis is another one, or was restarted; it is told everything that is here");
-    let (mut rows, mut held) = (0, Hold::begun(owed));
-    for kind in Kind::ALL {
-        let mut after = None;
-        loop {
-            let page = node.journal.journal_page(kind, true, after, PAGE).await?;
-            rows += page.items.len();
-            offer(node, redis, page.items, page.lacked).await?;
-            after = page.next;
-            if after.is_none() {
-                break;
-            }
-            // Until all that has ended is told, nobody claims.
-            let claims_wait = matches!(kind, Kind::Gone | Kind::Configuration | Kind::Ended);
-            if claims_wait {
-                held.renew(node, redis).await?;
-            }
-            if telling.has_changed().unwrap_or(false) {
-                // Once more another one: from the beginning.
-                return Ok(());
-            }
-        }
-        if kind == Kind::Ended {
-            // The others may notice a little later, and they too know what has ended.
-            while begun.elapsed() < node.pace.peers() && !all_back(node) {
-                held.renew(node, redis).await?;
-                tokio::time::sleep(node.pace.look_every / 2).await;
-            }
-            tokio::time::timeout(STEP, redis.end_refill(&node.id)).await??;
-        }
+    let mut held = Hold::begun(owed);
+    let Some(mut rows) = all_of(node, redis, &Kind::BEFORE_CLAIMS, Some(&mut held), telling).await? else {
+        return Ok(());
+    };
+    // The others may notice a little later, and they too know what has ended.
+    while begun.elapsed() < node.pace.peers() && !all_back(node) {
+        held.renew(node, redis).await?;
+        tokio::time::sleep(node.pace.look_every / 2).await;
+    }
+    tokio::time::timeout(STEP, redis.end_refill(&node.id)).await??;
+    for kind in [Kind::Open, Kind::Record] {
+        let Some(more) = all_of(node, redis, &[kind], None, telling).await? else { return Ok(()) };
+        rows += more;
     }
     node.journal.journal_set(OFFERED, owed.as_bytes().to_vec()).await?;
     if !node.link.set_whole(generation) {
@@ -191,6 +175,34 @@ async fn refill(
     let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     tracing::info!(rows, took_ms, "Redis has everything that is here");
     Ok(())
+}
+
+/// Tells all that is here of these kinds, a page of each in turn, so that none waits for what is old of another: claims are
+/// held back for half a minute and no longer. Says how many rows that were; `None` if Redis is once more another one, which
+/// is told from the beginning.
+async fn all_of(
+    node: &Node,
+    redis: &Redis,
+    kinds: &[Kind],
+    mut held: Option<&mut Hold<'_>>,
+    telling: &watch::Receiver<Telling>,
+) -> Result<Option<usize>, Broken> {
+    let (mut rows, mut turns) = (0, kinds.iter().map(|kind| (*kind, None)).collect::<VecDeque<_>>());
+    while let Some((kind, after)) = turns.pop_front() {
+        let page = node.journal.journal_page(kind, true, after, PAGE).await?;
+        rows += page.items.len();
+        offer(node, redis, page.items, page.lacked).await?;
+        if page.next.is_some() {
+            turns.push_back((kind, page.next));
+        }
+        if let Some(held) = &mut held {
+            held.renew(node, redis).await?;
+        }
+        if telling.has_changed().unwrap_or(false) {
+            return Ok(None);
+        }
+    }
+    Ok(Some(rows))
 }
 
 /// Claims that wait until this node has told what has ended.

@@ -18,8 +18,10 @@ const AT_ONCE: usize = 100;
 const BODY: usize = 1024;
 const CLAIMS: usize = 1_000;
 const CLAIMED: u32 = 8;
-/// How long the first claim is waited for: Redis has to be told everything before.
+/// How long the first claim is waited for: Redis has to be told what has ended before.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How long it may take to tell Redis one of a thousand deliveries, with all that belongs to it.
+const TELL_A_THOUSAND: Duration = Duration::from_secs(3);
 const MAX_RSS_BYTES: u64 = 256 << 20;
 
 /// A store and what it needs besides.
@@ -73,6 +75,8 @@ pub struct Backlog {
     filled: Duration,
     pub started: Duration,
     first_claim: Duration,
+    /// Until Redis, which was restarted, had been told everything; claims went on meanwhile.
+    told: Option<Duration>,
     rss_bytes: u64,
     redis_started: Duration,
     redis_bytes: Option<u64>,
@@ -85,12 +89,13 @@ impl Backlog {
     /// What the columns of its line are.
     pub fn head() -> String {
         format!(
-            "{:>8} {:>10} {:>8} {:>8} {:>10} {:>8} {:>10} {:>8} {:>8} {:>9} {:>8}",
+            "{:>8} {:>10} {:>8} {:>8} {:>10} {:>8} {:>8} {:>10} {:>8} {:>8} {:>9} {:>8}",
             "store",
             "open",
             "fill s",
             "start s",
             "1st claim",
+            "told s",
             "RSS MB",
             "Redis",
             "p50 ms",
@@ -136,12 +141,19 @@ impl Backlog {
             claims.push(asked.elapsed());
         }
         claims.sort_unstable();
+        let patience = PATIENCE + TELL_A_THOUSAND * u32::try_from(deliveries / 1_000).unwrap_or(u32::MAX);
+        let lacks = || home.store.standing().is_some_and(|standing| !standing.told);
+        while lacks() {
+            assert!(told.elapsed() < patience, "Redis is not told everything");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         let measured = Backlog {
             is_shared: redis.is_some(),
             deliveries,
             filled,
             started,
             first_claim,
+            told: redis.as_ref().map(|_| told.elapsed()),
             rss_bytes: resident_bytes().saturating_sub(before),
             redis_started,
             redis_bytes: redis.as_ref().and_then(|redis| redis.info("used_memory").parse().ok()),
@@ -178,9 +190,10 @@ impl Backlog {
 impl fmt::Display for Backlog {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let redis = self.redis_bytes.map_or_else(|| "-".to_owned(), |bytes| format!("{} MB", bytes >> 20));
+        let told = self.told.map_or_else(|| "-".to_owned(), |told| format!("{:.1}", told.as_secs_f64()));
         write!(
             formatter,
-            "{:>8} {:>10} {:>8.1} {:>8.2} {:>10.2} {:>8} {redis:>10} {:>8.2} {:>8.2} {:>9.2} {:>8}",
+            "{:>8} {:>10} {:>8.1} {:>8.2} {:>10.2} {told:>8} {:>8} {redis:>10} {:>8.2} {:>8.2} {:>9.2} {:>8}",
             if self.is_shared { "redis" } else { "embedded" },
             self.deliveries,
             self.filled.as_secs_f64(),

@@ -36,8 +36,8 @@ pub(in crate::store) enum Kept {
     },
 }
 
-/// What a page is of, in the order in which a shared copy that lost its data is told: nothing may come back to life, nothing
-/// that is paused or ended may be attempted, and nothing may be claimed whose submission is not there.
+/// What a page is of, in the order in which a shared copy is told: nothing may come back to life, nothing that is paused or
+/// ended may be attempted, and nothing may be claimed whose submission is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) enum Kind {
     /// Tombstones.
@@ -56,6 +56,28 @@ impl Kind {
     /// All of them, in their order.
     pub(in crate::store) const ALL: [Self; 5] =
         [Self::Gone, Self::Configuration, Self::Ended, Self::Open, Self::Record];
+    /// Those that a shared copy that lost its data has to know before anybody claims.
+    pub(in crate::store) const BEFORE_CLAIMS: [Self; 3] = [Self::Gone, Self::Configuration, Self::Ended];
+}
+
+/// The last row of a page. What its parts are is for the page to know: they are what its rows are ordered by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::store) struct Cursor {
+    number: i64,
+    table: i64,
+    key: Vec<u8>,
+}
+
+impl Cursor {
+    /// Before the first row.
+    fn first() -> Self {
+        Self { number: -1, table: -1, key: Vec::new() }
+    }
+
+    /// Before the newest, where the order falls.
+    fn newest() -> Self {
+        Self { number: i64::MAX, ..Self::first() }
+    }
 }
 
 /// Rows that belong together, and where to go on.
@@ -66,19 +88,20 @@ pub(in crate::store) struct Page {
     /// Whether the shared copy was never told some of it. Otherwise there is nothing to note when it says that it has it.
     pub lacked: bool,
     /// `None` at the end.
-    pub next: Option<Vec<u8>>,
+    pub next: Option<Cursor>,
 }
 
 impl Embedded {
-    /// Reads a page: of all that is here, or of what the shared copy lacks.
+    /// Reads a page: of all that is here, or of what the shared copy lacks. Of what was deleted or has ended, all begins with
+    /// the newest, which others most likely still take for open.
     pub(in crate::store) async fn journal_page(
         &self,
         kind: Kind,
         all: bool,
-        after: Option<Vec<u8>>,
+        after: Option<Cursor>,
         limit: u32,
     ) -> Result<Page, Error> {
-        let read = move |connection: &Connection| page(connection, kind, all, after.as_deref(), limit);
+        let read = move |connection: &Connection| page(connection, kind, all, after, limit);
         self.readers().read(read).await
     }
 
@@ -110,103 +133,130 @@ impl Embedded {
         let read = |connection: &Connection| {
             let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
             let submissions = count("SELECT count(*) FROM record WHERE pending = 1 AND tbl = 1")?;
-            let open = count("SELECT count(*) FROM delivery WHERE state < 2")?;
+            // Asked twice a second: by the index that has no other deliveries.
+            let open = count("SELECT count(*) FROM delivery INDEXED BY delivery_lane WHERE state < 2")?;
             Ok((submissions.unsigned_abs(), open.unsigned_abs()))
         };
         self.readers().read(read).await
     }
 }
 
+// Invariant: each statement begins where the page before has ended, by an index, so that all pages together read each row
+// once, however many there are.
 fn page(
     connection: &Connection,
     kind: Kind,
     all: bool,
-    after: Option<&[u8]>,
+    after: Option<Cursor>,
     limit: u32,
 ) -> rusqlite::Result<Page> {
-    let pending = if all { "" } else { "AND pending = 1" };
-    let after = after.unwrap_or_default();
-    // A table's number and a key; before the first there is nothing.
-    let (table, key) = after.split_first().map_or((-1, &[][..]), |(table, key)| (i64::from(*table), key));
-    let mut items: Vec<Vec<Kept>> = Vec::new();
-    let (mut lacked, mut next) = (false, None);
-    let noted = everywhere::read(connection)?;
     match kind {
-        Kind::Gone => {
-            let mut statement = connection.prepare(&format!(
-                "SELECT tbl, key, shared, {LACKED} FROM tombstone WHERE (tbl, key) > (?1, ?2) {pending}
-                 ORDER BY tbl, key LIMIT ?3"
-            ))?;
-            let mut rows = statement.query(params![table, key, limit])?;
-            while let Some(row) = rows.next()? {
-                let (table, key, version): (i64, Vec<u8>, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-                next = Some(cursor(table, &key));
-                lacked |= row.get::<_, bool>(3)?;
-                items.push(vec![Kept::Gone { table, key, version }]);
-            }
+        Kind::Gone => gone(connection, all, after, limit),
+        Kind::Configuration | Kind::Record => records(connection, kind, all, after, limit),
+        Kind::Ended => ended(connection, all, after, limit),
+        Kind::Open => open(connection, all, after, limit),
+    }
+}
+
+fn gone(connection: &Connection, all: bool, after: Option<Cursor>, limit: u32) -> rusqlite::Result<Page> {
+    let sql = if all {
+        "INDEXED BY tombstone_age WHERE (shared, tbl, key) < (?1, ?2, ?3) ORDER BY shared DESC, tbl DESC, key DESC"
+    } else {
+        "INDEXED BY tombstone_pending WHERE (tbl, key) > (?2, ?3) AND pending = 1 ORDER BY tbl, key"
+    };
+    let after = after.unwrap_or_else(if all { Cursor::newest } else { Cursor::first });
+    let mut page = Page::default();
+    let mut statement =
+        connection.prepare(&format!("SELECT tbl, key, shared, {LACKED} FROM tombstone {sql} LIMIT ?4"))?;
+    let mut rows = statement.query(params![after.number, after.table, after.key, limit])?;
+    while let Some(row) = rows.next()? {
+        let (table, key, version): (i64, Vec<u8>, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        page.lacked |= row.get::<_, bool>(3)?;
+        page.next = Some(Cursor { number: version, table, key: key.clone() });
+        page.items.push(vec![Kept::Gone { table, key, version }]);
+    }
+    Ok(page)
+}
+
+fn records(
+    connection: &Connection,
+    kind: Kind,
+    all: bool,
+    after: Option<Cursor>,
+    limit: u32,
+) -> rusqlite::Result<Page> {
+    let noted = everywhere::read(connection)?;
+    let mut tables = Table::ALL.to_vec();
+    tables.extend(everywhere::later(connection, &noted)?);
+    tables.retain(|table| table.is_shared() && (kind == Kind::Record || table.is_configuration()));
+    tables.sort_unstable_by_key(|table| table.number());
+    let (index, pending) = if all { ("", "") } else { ("INDEXED BY record_pending", "AND pending = 1") };
+    // A node keeps a record of a later release's table to itself if it has no version. Of one table at a time: SQLite finds no
+    // place in many of them by an index.
+    let mut statement = connection.prepare(&format!(
+        "SELECT {RECORD}, {LACKED} FROM record {index}
+         WHERE tbl = ?1 AND key >= ?2 AND (NOT ?3 OR shared IS NOT NULL) {pending} ORDER BY key LIMIT ?4"
+    ))?;
+    let after = after.unwrap_or_else(Cursor::first);
+    let (mut page, mut left) = (Page::default(), limit);
+    for table in tables.into_iter().filter(|table| table.number() >= after.table) {
+        let from = if table.number() == after.table { [&after.key, &[0][..]].concat() } else { Vec::new() };
+        let mut rows = statement.query(params![table.number(), from, table.is_later(), left])?;
+        while let Some(row) = rows.next()? {
+            left = left.saturating_sub(1);
+            page.lacked |= row.get::<_, bool>(5)?;
+            page.next = Some(Cursor { number: 0, table: row.get(0)?, key: row.get(1)? });
+            page.items.extend(record(row, &noted)?.map(|kept| vec![kept]));
         }
-        Kind::Configuration | Kind::Record => {
-            let is_wanted =
-                |table: &Table| table.is_shared() && (kind == Kind::Record || table.is_configuration());
-            let numbers = |tables: &[Table]| {
-                let wanted = tables.iter().copied().filter(is_wanted);
-                wanted.map(|table| table.number().to_string()).collect::<Vec<_>>().join(", ")
-            };
-            let (known, later) = (numbers(&Table::ALL), numbers(&everywhere::later(connection, &noted)?));
-            // A node keeps a record of such a table to itself if it has no version.
-            let (tables, is_shared) = match later.as_str() {
-                "" => (known, String::new()),
-                later => {
-                    (format!("{known}, {later}"), format!("AND (tbl NOT IN ({later}) OR shared IS NOT NULL)"))
-                }
-            };
-            let mut statement = connection.prepare(&format!(
-                "SELECT {RECORD}, {LACKED} FROM record
-                 WHERE (tbl, key) > (?1, ?2) AND tbl IN ({tables}) {is_shared} {pending} ORDER BY tbl, key LIMIT ?3"
-            ))?;
-            let mut rows = statement.query(params![table, key, limit])?;
-            while let Some(row) = rows.next()? {
-                let (table, key): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
-                next = Some(cursor(table, &key));
-                lacked |= row.get::<_, bool>(5)?;
-                items.extend(record(row, &noted)?.map(|kept| vec![kept]));
-            }
-        }
-        Kind::Ended => {
-            let mut statement = connection.prepare(&format!(
-                "SELECT {DELIVERY}, coalesce(shared, 1), {LACKED} FROM delivery WHERE key > ?1 AND state IN (3, 4, 6) {pending}
-                 ORDER BY key LIMIT ?2"
-            ))?;
-            let mut rows = statement.query(params![after, limit])?;
-            while let Some(row) = rows.next()? {
-                next = Some(row.get(0)?);
-                lacked |= row.get::<_, bool>(11)?;
-                items.extend(delivery(row)?.map(|kept| vec![kept]));
-            }
-        }
-        Kind::Open => {
-            lacked = true;
-            let mut statement = connection.prepare(&format!(
-                "SELECT DISTINCT submission FROM delivery
-                 WHERE submission > ?1 AND state IN (0, 1, 5) {pending} ORDER BY submission LIMIT ?2"
-            ))?;
-            let mut rows = statement.query(params![after, limit])?;
-            while let Some(row) = rows.next()? {
-                let submission: Vec<u8> = row.get(0)?;
-                items.push(whole(connection, &submission)?);
-                next = Some(submission);
-            }
+        if left == 0 {
+            break;
         }
     }
-    Ok(Page { items, lacked, next })
+    Ok(page)
+}
+
+fn ended(connection: &Connection, all: bool, after: Option<Cursor>, limit: u32) -> rusqlite::Result<Page> {
+    // Ids are given in the order in which deliveries came.
+    let sql = if all {
+        "WHERE id < ?1 AND state IN (3, 4, 6) ORDER BY id DESC"
+    } else {
+        "INDEXED BY delivery_pending WHERE (submission, id) > (?2, ?1) AND pending = 1 AND state IN (3, 4, 6)
+         ORDER BY submission, id"
+    };
+    let after = after.unwrap_or_else(if all { Cursor::newest } else { Cursor::first });
+    let mut page = Page::default();
+    let mut statement = connection.prepare(&format!(
+        "SELECT {DELIVERY}, coalesce(shared, 1), {LACKED}, id FROM delivery {sql} LIMIT ?3"
+    ))?;
+    let mut rows = statement.query(params![after.number, after.key, limit])?;
+    while let Some(row) = rows.next()? {
+        page.lacked |= row.get::<_, bool>(11)?;
+        page.next = Some(Cursor { number: row.get(12)?, table: 0, key: row.get(1)? });
+        page.items.extend(delivery(row)?.map(|kept| vec![kept]));
+    }
+    Ok(page)
+}
+
+fn open(connection: &Connection, all: bool, after: Option<Cursor>, limit: u32) -> rusqlite::Result<Page> {
+    let (index, pending) =
+        if all { ("delivery_submission", "") } else { ("delivery_pending", "AND pending = 1") };
+    let after = after.unwrap_or_else(Cursor::first);
+    let mut page = Page { lacked: true, ..Page::default() };
+    let mut statement = connection.prepare(&format!(
+        "SELECT DISTINCT submission FROM delivery INDEXED BY {index}
+         WHERE submission > ?1 AND state IN (0, 1, 5) {pending} ORDER BY submission LIMIT ?2"
+    ))?;
+    let mut rows = statement.query(params![after.key, limit])?;
+    while let Some(row) = rows.next()? {
+        let submission: Vec<u8> = row.get(0)?;
+        page.items.push(whole(connection, &submission)?);
+        page.next = Some(Cursor { number: 0, table: 0, key: submission });
+    }
+    Ok(page)
 }
 
 const LACKED: &str = "shared IS NULL OR coalesce(pending, 0) = 1";
 const RECORD: &str = "tbl, key, value, expires_at_ms, coalesce(shared, 1)";
-
-fn cursor(table: i64, key: &[u8]) -> Vec<u8> {
-    [&[u8::try_from(table).unwrap_or(u8::MAX)], key].concat()
-}
 
 fn record(row: &Row<'_>, noted: &[u8]) -> rusqlite::Result<Option<Kept>> {
     let Some(table) = everywhere::table(row.get(0)?, noted) else { return Ok(None) };
@@ -261,3 +311,6 @@ fn whole(connection: &Connection, submission: &[u8]) -> rusqlite::Result<Vec<Kep
     }
     Ok(kept)
 }
+
+#[cfg(test)]
+mod tests;
