@@ -60,7 +60,7 @@ pub(super) fn copy(from: &Path, to: &Path) -> rusqlite::Result<()> {
     }
     source.execute_batch("COMMIT")?;
     // One file, without a log beside it.
-    copy.pragma_update(None, "journal_mode", "DELETE")?;
+    schema::journal_mode(&copy, "DELETE")?;
     copy.close().map_err(|(_, error)| error)
 }
 

@@ -7,6 +7,7 @@ mod backup;
 mod chain;
 mod check;
 mod erase;
+mod error;
 mod journal;
 mod medium;
 mod private;
@@ -42,6 +43,7 @@ pub(in crate::store) use self::range::prefix_end;
 
 pub use self::backup::RestoreError;
 pub(super) use self::backup::{faults, restore};
+pub use self::error::OpenError;
 #[cfg(feature = "faults")]
 pub use self::writer::FaultSwitches;
 
@@ -76,51 +78,6 @@ impl Options {
             faults: FaultSwitches::default(),
         }
     }
-}
-
-/// Why the store could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Another process has this folder.
-    #[error("another process is using the data folder {}", directory.display())]
-    InUse {
-        /// Which folder.
-        directory: PathBuf,
-    },
-    /// A newer Formgate has written this file.
-    #[error("the store has schema {found}, this program knows up to {known}: use the newer program")]
-    Newer {
-        /// The schema of the file.
-        found: i64,
-        /// The newest schema this program knows.
-        known: i64,
-    },
-    /// The SQLite linked in is too old to be safe.
-    #[error("SQLite {found} can corrupt its log; 3.51.3 or newer is needed")]
-    OldSqlite {
-        /// Its version.
-        found: &'static str,
-    },
-    /// The folder is on another machine.
-    #[error(
-        "{} is on {kind}, which may lose or tear what was synced: use a disk of this machine, or a block volume. Nodes share by Redis, each with a folder of its own",
-        directory.display()
-    )]
-    OtherMachine {
-        /// Which folder.
-        directory: PathBuf,
-        /// What it is on.
-        kind: &'static str,
-    },
-    /// The file did not pass SQLite's own check.
-    #[error("the store is damaged: restore it from a backup")]
-    Damaged,
-    /// The folder or a file in it could not be made or opened.
-    #[error("cannot use the data folder")]
-    Io(#[from] std::io::Error),
-    /// SQLite refused.
-    #[error("cannot open the store")]
-    Sqlite(#[from] rusqlite::Error),
 }
 
 /// The embedded backend.
@@ -164,7 +121,11 @@ impl Embedded {
         if found > schema::SCHEMA_VERSION {
             return Err(OpenError::Newer { found, known: schema::SCHEMA_VERSION });
         }
-        schema::prepare_writer(&connection)?;
+        let mode = schema::prepare_writer(&connection)?;
+        if mode != "wal" {
+            return Err(OpenError::NoLog { mode });
+        }
+        schema::watch_checkpoints(&mut connection)?;
         #[cfg(feature = "faults")]
         if options.faults.sync_normal {
             connection.pragma_update(None, "synchronous", "NORMAL")?;

@@ -1,6 +1,10 @@
 //! The tables on disk, and how an older file is brought up to date.
 
-use rusqlite::Connection;
+use std::ffi::c_int;
+
+use rusqlite::config::DbConfig;
+use rusqlite::hooks::Wal;
+use rusqlite::{Connection, ErrorCode};
 
 /// Each entry brings the file from its index to the next `user_version`. Only ever append.
 const MIGRATIONS: &[&str] = &["
@@ -82,22 +86,61 @@ pub(super) const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;
 const APPLICATION_ID: i64 = 0x464d_4754;
 
 /// Sets what must hold for the writing connection. Not one of these is configurable: `synchronous=NORMAL` alone loses
-/// acknowledged submissions when the power fails.
-pub(super) fn prepare_writer(connection: &Connection) -> rusqlite::Result<()> {
+/// acknowledged submissions when the power fails. Says which journal the file has now: `wal`, unless SQLite could not.
+pub(super) fn prepare_writer(connection: &Connection) -> rusqlite::Result<String> {
     // Only has an effect before the first table exists.
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
+    let mode = journal_mode(connection, "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     // macOS answers a plain fsync before the drive has the data.
     connection.pragma_update(None, "fullfsync", true)?;
     connection.pragma_update(None, "checkpoint_fullfsync", true)?;
     connection.pragma_update(None, "secure_delete", true)?;
     connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
-    prepare_any(connection)
+    prepare_any(connection)?;
+    Ok(mode)
+}
+
+/// Changes the journal of the file; says which one it has then. It is asked to its end: it answers first and commits
+/// afterwards, and who stops at the answer is not told that this failed.
+pub(super) fn journal_mode(connection: &Connection, mode: &str) -> rusqlite::Result<String> {
+    let mut statement = connection.prepare(&format!("PRAGMA journal_mode = {mode}"))?;
+    let mut rows = statement.query([])?;
+    let mut answer = String::new();
+    while let Some(row) = rows.next()? {
+        answer = row.get(0)?;
+    }
+    Ok(answer)
+}
+
+/// Pages of the log from which on a commit folds it in; SQLite's own number.
+const LOG_PAGES: c_int = 1_000;
+
+/// Has a commit fail if the log cannot be folded in after it. SQLite's own way says nothing of that and tries again. But what
+/// it had copied before, and not synced because a reader was in the way, the system has dropped with the failed sync; the
+/// next one says "fine", and the log that has the only copy is begun anew.
+pub(super) fn watch_checkpoints(connection: &mut Connection) -> rusqlite::Result<()> {
+    connection.wal_hook(Some(|log: &mut Wal, pages: c_int| {
+        if pages < LOG_PAGES {
+            return Ok(());
+        }
+        match log.checkpoint() {
+            // Somebody else is about it.
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => Ok(()),
+            folded => folded,
+        }
+    }))
+}
+
+/// Whether the log is folded in when the last connection is closed. Not by itself: after a failed sync that would lose what
+/// only the log has, see [`watch_checkpoints`]. The next process reads it from its beginning.
+pub(super) fn fold_in_when_closed(connection: &Connection, folds: bool) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !folds).map(drop)
 }
 
 /// Sets what must hold for every connection.
 pub(super) fn prepare_any(connection: &Connection) -> rusqlite::Result<()> {
+    fold_in_when_closed(connection, false)?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "mmap_size", 0)?;

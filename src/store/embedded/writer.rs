@@ -13,6 +13,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::chain::SharedMac;
 use super::erase;
+use super::schema;
 use super::statements::Statements;
 use crate::store::{Error, Fatal};
 
@@ -172,7 +173,10 @@ impl Writing {
             }
         }
         drop(statements);
-        connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").map_err(|error| ("checkpoint", error))
+        let folded = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+        // Only now is the log one that may go with the last connection.
+        let removed = folded.and_then(|()| schema::fold_in_when_closed(connection, true));
+        removed.map_err(|error| ("checkpoint", error))
     }
 
     fn commit(&self, statements: &mut Statements<'_>, group: Vec<Operation>) -> Result<(), Failure> {
