@@ -197,7 +197,7 @@ fn a_disk_that_fails_or_is_full_ends_the_process_and_nothing_acknowledged_is_mis
         for (fault, fail, only, last, rounds) in [
             ("a sync fails", "fsync:EIO", "", 200, rounds),
             // Of the file: the log is being folded in.
-            ("a sync in a checkpoint fails", "fsync:EIO", "store.sqlite3", fewer.min(5), fewer),
+            ("a sync in a checkpoint fails", "fsync:EIO", "store.sqlite3", 5, fewer),
             ("the disk is full", "write:ENOSPC", "", 1_500, fewer),
             ("the disk is read-only", "write:EROFS", "", 1_500, fewer),
         ] {
