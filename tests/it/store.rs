@@ -141,6 +141,14 @@ async fn a_store_of_a_newer_program_is_refused() {
 
 #[cfg(unix)]
 #[tokio::test]
+async fn what_is_no_store_is_refused_and_the_reason_is_told() {
+    let folder = TempDir::new().expect("a folder");
+    std::fs::write(folder.path().join("store.sqlite3"), [b'x'; 4096]).expect("a file");
+    let refused = Store::open_embedded(&Options::new(folder.path())).err().map(|error| error.to_string());
+    assert_eq!(refused.as_deref(), Some("cannot open the store: file is not a database"));
+}
+
+#[tokio::test]
 async fn nobody_else_can_read_the_files() {
     use std::os::unix::fs::PermissionsExt;
     let parent = TempDir::new().expect("a folder");

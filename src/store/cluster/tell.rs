@@ -14,7 +14,7 @@ use super::node::Node;
 use super::raised;
 use crate::fault;
 use crate::store::Error;
-use crate::store::embedded::{Answer, Kept, Kind, OFFERED};
+use crate::store::embedded::{Answer, Kept, Kind, OFFERED, Part, What};
 use crate::store::redis::{Error as RedisError, Offered, Redis, Row};
 
 /// Rows told in one step.
@@ -108,39 +108,16 @@ pub(super) async fn run(
 /// from a Redis that is owed more wait until the rest is told, too.
 pub(super) async fn outcomes(node: &Node, redis: &Redis, known: &str) -> Result<(), Broken> {
     let mut held = Hold::begun(known);
-    for kind in [Kind::Gone, Kind::Ended] {
-        let held = (!node.link.is_whole()).then_some(&mut held);
-        pending_of(node, redis, kind, held).await?;
-    }
-    Ok(())
+    let held = (!node.link.is_whole()).then_some(&mut held);
+    tell(node, redis, (&[Kind::Gone, Kind::Ended], What::Lacked), held, || false).await.map(drop)
 }
 
 /// Tells all that was written here alone.
 async fn pending(node: &Node, redis: &Redis) -> Result<(), Broken> {
     for kind in Kind::ALL {
-        pending_of(node, redis, kind, None).await?;
+        tell(node, redis, (&[kind], What::Lacked), None, || false).await?;
     }
     Ok(())
-}
-
-async fn pending_of(
-    node: &Node,
-    redis: &Redis,
-    kind: Kind,
-    mut held: Option<&mut Hold<'_>>,
-) -> Result<(), Broken> {
-    let mut after = None;
-    loop {
-        let page = node.journal.journal_page(kind, false, after, PAGE).await?;
-        offer(node, redis, page.items, page.lacked).await?;
-        after = page.next;
-        if after.is_none() {
-            return Ok(());
-        }
-        if let Some(held) = &mut held {
-            held.renew(node, redis).await?;
-        }
-    }
 }
 
 /// Tells everything that is here to a shared copy that may have lost it.
@@ -155,7 +132,10 @@ async fn refill(
     let begun = Instant::now();
     tracing::info!("Redis is another one, or was restarted; it is told everything that is here");
     let mut held = Hold::begun(owed);
-    let Some(mut rows) = all_of(node, redis, &Kind::BEFORE_CLAIMS, Some(&mut held), telling).await? else {
+    // Once more another one, which is told from the beginning.
+    let is_another = || telling.has_changed().unwrap_or(false);
+    let first = (Kind::BEFORE_CLAIMS.as_slice(), What::All);
+    let Some(mut rows) = tell(node, redis, first, Some(&mut held), is_another).await? else {
         return Ok(());
     };
     // The others may notice a little later, and they too know what has ended.
@@ -165,7 +145,9 @@ async fn refill(
     }
     tokio::time::timeout(STEP, redis.end_refill(&node.id)).await??;
     for kind in [Kind::Open, Kind::Record] {
-        let Some(more) = all_of(node, redis, &[kind], None, telling).await? else { return Ok(()) };
+        let Some(more) = tell(node, redis, (&[kind], What::All), None, is_another).await? else {
+            return Ok(());
+        };
         rows += more;
     }
     node.journal.journal_set(OFFERED, owed.as_bytes().to_vec()).await?;
@@ -177,19 +159,18 @@ async fn refill(
     Ok(())
 }
 
-/// Tells all that is here of these kinds, a page of each in turn, so that none waits for what is old of another: claims are
-/// held back for half a minute and no longer. Says how many rows that were; `None` if Redis is once more another one, which
-/// is told from the beginning.
-async fn all_of(
+/// Tells these kinds, a page of each in turn, so that none waits for what is old of another: claims are held back for half a
+/// minute and no longer. Says how many rows that were, or `None` if it was to stop.
+async fn tell(
     node: &Node,
     redis: &Redis,
-    kinds: &[Kind],
+    (kinds, what): (&[Kind], What),
     mut held: Option<&mut Hold<'_>>,
-    telling: &watch::Receiver<Telling>,
+    stops: impl Fn() -> bool,
 ) -> Result<Option<usize>, Broken> {
     let (mut rows, mut turns) = (0, kinds.iter().map(|kind| (*kind, None)).collect::<VecDeque<_>>());
     while let Some((kind, after)) = turns.pop_front() {
-        let page = node.journal.journal_page(kind, true, after, PAGE).await?;
+        let page = node.journal.journal_page(kind, Part { what, after, limit: PAGE }).await?;
         rows += page.items.len();
         offer(node, redis, page.items, page.lacked).await?;
         if page.next.is_some() {
@@ -198,7 +179,7 @@ async fn all_of(
         if let Some(held) = &mut held {
             held.renew(node, redis).await?;
         }
-        if telling.has_changed().unwrap_or(false) {
+        if stops() {
             return Ok(None);
         }
     }

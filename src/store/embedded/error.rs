@@ -36,9 +36,9 @@ pub enum OpenError {
         /// What it is on.
         kind: &'static str,
     },
-    /// SQLite did not begin a write-ahead log. It does not say why: a sync that failed, or another program that has the file.
+    /// SQLite did not begin a write-ahead log, and calls that no error.
     #[error(
-        "the store has no write-ahead log (its journal mode is {mode}), so a power loss could take what was acknowledged: look whether its disk fails or another program has it open, and start again"
+        "the store cannot have a write-ahead log here (its journal mode is {mode}), so a power loss could take what was acknowledged: use a file system of a disk of this machine"
     )]
     NoLog {
         /// What it has instead.
@@ -48,9 +48,9 @@ pub enum OpenError {
     #[error("the store is damaged: restore it from a backup")]
     Damaged,
     /// The folder or a file in it could not be made or opened.
-    #[error("cannot use the data folder")]
+    #[error("cannot use the data folder: {0}")]
     Io(#[from] std::io::Error),
     /// SQLite refused.
-    #[error("cannot open the store")]
+    #[error("cannot open the store: {0}")]
     Sqlite(#[from] rusqlite::Error),
 }

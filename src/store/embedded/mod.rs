@@ -38,7 +38,9 @@ use super::{
 };
 use crate::fault;
 
-pub(in crate::store) use self::journal::{Answer, CURSOR, ID, Kept, Kind, OFFERED, PEERS, Pulled, Stamp};
+pub(in crate::store) use self::journal::{
+    Answer, CURSOR, ID, Kept, Kind, OFFERED, PEERS, Part, Pulled, Stamp, What,
+};
 pub(in crate::store) use self::range::prefix_end;
 
 pub use self::backup::RestoreError;
@@ -121,10 +123,7 @@ impl Embedded {
         if found > schema::SCHEMA_VERSION {
             return Err(OpenError::Newer { found, known: schema::SCHEMA_VERSION });
         }
-        let mode = schema::prepare_writer(&connection)?;
-        if mode != "wal" {
-            return Err(OpenError::NoLog { mode });
-        }
+        schema::prepare_writer(&connection)?;
         schema::watch_checkpoints(&mut connection)?;
         #[cfg(feature = "faults")]
         if options.faults.sync_normal {

@@ -91,7 +91,8 @@ mod tests {
     async fn reads_that_panic_take_no_connection_with_them() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("store.sqlite3");
-        Connection::open(&path).and_then(|it| schema::prepare_writer(&it)).expect("a file");
+        let file = Connection::open(&path).expect("a file");
+        schema::prepare_writer(&file).expect("settings");
         let readers = Readers::open(&path).expect("readers");
         for _ in 0..=READERS {
             let failed = readers.read::<(), _>(|_| panic!("a test wants this panic")).await;

@@ -6,6 +6,8 @@ use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
 use rusqlite::{Connection, ErrorCode};
 
+use super::OpenError;
+
 /// Each entry brings the file from its index to the next `user_version`. Only ever append.
 const MIGRATIONS: &[&str] = &["
     -- One physical table for all record tables, so that a new one needs no migration. The version is the row id:
@@ -40,7 +42,7 @@ const MIGRATIONS: &[&str] = &["
 /// What was added since without taking anything away: a program that knows the migrations above and not these goes on
 /// working on the file, so they leave `user_version` alone and an upgrade can be taken back. Each is done once, by its name,
 /// also when the older program has used the file in between. Only ever append. A new column has a default that is right for
-/// what the older program writes, which knows nothing of it.
+/// what the older program writes, which knows nothing of it. No index goes either: statements name them.
 const ADDITIONS: &[(&str, &str)] = &[
     (
         "lanes of deliveries",
@@ -86,19 +88,21 @@ pub(super) const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;
 const APPLICATION_ID: i64 = 0x464d_4754;
 
 /// Sets what must hold for the writing connection. Not one of these is configurable: `synchronous=NORMAL` alone loses
-/// acknowledged submissions when the power fails. Says which journal the file has now: `wal`, unless SQLite could not.
-pub(super) fn prepare_writer(connection: &Connection) -> rusqlite::Result<String> {
+/// acknowledged submissions when the power fails.
+pub(super) fn prepare_writer(connection: &Connection) -> Result<(), OpenError> {
     // Only has an effect before the first table exists.
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     let mode = journal_mode(connection, "WAL")?;
+    if mode != "wal" {
+        return Err(OpenError::NoLog { mode });
+    }
     connection.pragma_update(None, "synchronous", "FULL")?;
     // macOS answers a plain fsync before the drive has the data.
     connection.pragma_update(None, "fullfsync", true)?;
     connection.pragma_update(None, "checkpoint_fullfsync", true)?;
     connection.pragma_update(None, "secure_delete", true)?;
     connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
-    prepare_any(connection)?;
-    Ok(mode)
+    Ok(prepare_any(connection)?)
 }
 
 /// Changes the journal of the file; says which one it has then. It is asked to its end: it answers first and commits
@@ -171,4 +175,41 @@ pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
         transaction.commit()?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_there_can_be_no_log_nothing_is_written() {
+        let connection = Connection::open_in_memory().expect("a database");
+        let refused = prepare_writer(&connection);
+        assert!(matches!(refused, Err(OpenError::NoLog { ref mode }) if mode == "memory"), "{refused:?}");
+    }
+
+    #[test]
+    fn a_log_is_folded_in_by_who_closes_the_file_last_only_if_that_is_wanted() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("store.sqlite3");
+        let log = || std::fs::metadata(path.with_extension("sqlite3-wal")).map_or(0, |log| log.len());
+        let open = || {
+            let connection = Connection::open(&path).expect("a file");
+            prepare_writer(&connection).expect("settings");
+            connection
+        };
+        let connection = open();
+        connection.execute_batch("CREATE TABLE kept (it)").expect("a table");
+        let reader = Connection::open(&path).expect("a file");
+        prepare_any(&reader).expect("settings");
+        reader.query_row("SELECT count(*) FROM kept", [], |_| Ok(())).expect("a read");
+        drop(connection);
+        drop(reader);
+        assert!(log() > 0, "what only the log has may be all that there is");
+        let connection = open();
+        fold_in_when_closed(&connection, true).expect("settings");
+        connection.execute_batch("INSERT INTO kept VALUES (1)").expect("a row");
+        drop(connection);
+        assert_eq!(log(), 0);
+    }
 }

@@ -19,7 +19,7 @@ use crate::store::{
 };
 
 pub(super) use self::everywhere::join;
-pub(in crate::store) use self::page::{Kept, Kind};
+pub(in crate::store) use self::page::{Kept, Kind, Part, What};
 
 /// The state on disk of an open delivery that the shared copy has.
 pub(super) const ENTRUSTED: i64 = 5;

@@ -60,6 +60,26 @@ impl Kind {
     pub(in crate::store) const BEFORE_CLAIMS: [Self; 3] = [Self::Gone, Self::Configuration, Self::Ended];
 }
 
+/// How much of a kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum What {
+    /// All that is here. Of what was deleted or has ended the newest first, which others most likely still take for open.
+    All,
+    /// What the shared copy lacks.
+    Lacked,
+}
+
+/// Which rows of a kind a page is to have.
+#[derive(Debug, Clone)]
+pub(in crate::store) struct Part {
+    /// Of these.
+    pub what: What,
+    /// Those behind this one; `None` at the beginning.
+    pub after: Option<Cursor>,
+    /// As many at most.
+    pub limit: u32,
+}
+
 /// The last row of a page. What its parts are is for the page to know: they are what its rows are ordered by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::store) struct Cursor {
@@ -92,17 +112,9 @@ pub(in crate::store) struct Page {
 }
 
 impl Embedded {
-    /// Reads a page: of all that is here, or of what the shared copy lacks. Of what was deleted or has ended, all begins with
-    /// the newest, which others most likely still take for open.
-    pub(in crate::store) async fn journal_page(
-        &self,
-        kind: Kind,
-        all: bool,
-        after: Option<Cursor>,
-        limit: u32,
-    ) -> Result<Page, Error> {
-        let read = move |connection: &Connection| page(connection, kind, all, after, limit);
-        self.readers().read(read).await
+    /// Reads a page.
+    pub(in crate::store) async fn journal_page(&self, kind: Kind, part: Part) -> Result<Page, Error> {
+        self.readers().read(move |connection| page(connection, kind, part)).await
     }
 
     /// Everything of one submission.
@@ -143,32 +155,33 @@ impl Embedded {
 
 // Invariant: each statement begins where the page before has ended, by an index, so that all pages together read each row
 // once, however many there are.
-fn page(
-    connection: &Connection,
-    kind: Kind,
-    all: bool,
-    after: Option<Cursor>,
-    limit: u32,
-) -> rusqlite::Result<Page> {
+fn page(connection: &Connection, kind: Kind, part: Part) -> rusqlite::Result<Page> {
     match kind {
-        Kind::Gone => gone(connection, all, after, limit),
-        Kind::Configuration | Kind::Record => records(connection, kind, all, after, limit),
-        Kind::Ended => ended(connection, all, after, limit),
-        Kind::Open => open(connection, all, after, limit),
+        Kind::Gone => gone(connection, part),
+        Kind::Configuration => records(connection, Table::is_configuration, part),
+        Kind::Ended => ended(connection, part),
+        Kind::Open => open(connection, part),
+        Kind::Record => records(connection, |_| true, part),
     }
 }
 
-fn gone(connection: &Connection, all: bool, after: Option<Cursor>, limit: u32) -> rusqlite::Result<Page> {
-    let sql = if all {
-        "INDEXED BY tombstone_age WHERE (shared, tbl, key) < (?1, ?2, ?3) ORDER BY shared DESC, tbl DESC, key DESC"
-    } else {
-        "INDEXED BY tombstone_pending WHERE (tbl, key) > (?2, ?3) AND pending = 1 ORDER BY tbl, key"
+fn gone(connection: &Connection, part: Part) -> rusqlite::Result<Page> {
+    let (sql, before) = match part.what {
+        What::All => (
+            "INDEXED BY tombstone_age WHERE (shared, tbl, key) < (?1, ?2, ?3)
+             ORDER BY shared DESC, tbl DESC, key DESC",
+            Cursor::newest(),
+        ),
+        What::Lacked => (
+            "INDEXED BY tombstone_pending WHERE (tbl, key) > (?2, ?3) AND pending = 1 ORDER BY tbl, key",
+            Cursor::first(),
+        ),
     };
-    let after = after.unwrap_or_else(if all { Cursor::newest } else { Cursor::first });
+    let after = part.after.unwrap_or(before);
     let mut page = Page::default();
     let mut statement =
         connection.prepare(&format!("SELECT tbl, key, shared, {LACKED} FROM tombstone {sql} LIMIT ?4"))?;
-    let mut rows = statement.query(params![after.number, after.table, after.key, limit])?;
+    let mut rows = statement.query(params![after.number, after.table, after.key, part.limit])?;
     while let Some(row) = rows.next()? {
         let (table, key, version): (i64, Vec<u8>, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
         page.lacked |= row.get::<_, bool>(3)?;
@@ -178,27 +191,24 @@ fn gone(connection: &Connection, all: bool, after: Option<Cursor>, limit: u32) -
     Ok(page)
 }
 
-fn records(
-    connection: &Connection,
-    kind: Kind,
-    all: bool,
-    after: Option<Cursor>,
-    limit: u32,
-) -> rusqlite::Result<Page> {
+fn records(connection: &Connection, wanted: fn(Table) -> bool, part: Part) -> rusqlite::Result<Page> {
     let noted = everywhere::read(connection)?;
     let mut tables = Table::ALL.to_vec();
     tables.extend(everywhere::later(connection, &noted)?);
-    tables.retain(|table| table.is_shared() && (kind == Kind::Record || table.is_configuration()));
+    tables.retain(|table| table.is_shared() && wanted(*table));
     tables.sort_unstable_by_key(|table| table.number());
-    let (index, pending) = if all { ("", "") } else { ("INDEXED BY record_pending", "AND pending = 1") };
+    let (index, pending) = match part.what {
+        What::All => ("", ""),
+        What::Lacked => ("INDEXED BY record_pending", "AND pending = 1"),
+    };
     // A node keeps a record of a later release's table to itself if it has no version. Of one table at a time: SQLite finds no
     // place in many of them by an index.
     let mut statement = connection.prepare(&format!(
         "SELECT {RECORD}, {LACKED} FROM record {index}
          WHERE tbl = ?1 AND key >= ?2 AND (NOT ?3 OR shared IS NOT NULL) {pending} ORDER BY key LIMIT ?4"
     ))?;
-    let after = after.unwrap_or_else(Cursor::first);
-    let (mut page, mut left) = (Page::default(), limit);
+    let after = part.after.unwrap_or_else(Cursor::first);
+    let (mut page, mut left) = (Page::default(), part.limit);
     for table in tables.into_iter().filter(|table| table.number() >= after.table) {
         let from = if table.number() == after.table { [&after.key, &[0][..]].concat() } else { Vec::new() };
         let mut rows = statement.query(params![table.number(), from, table.is_later(), left])?;
@@ -215,20 +225,22 @@ fn records(
     Ok(page)
 }
 
-fn ended(connection: &Connection, all: bool, after: Option<Cursor>, limit: u32) -> rusqlite::Result<Page> {
-    // Ids are given in the order in which deliveries came.
-    let sql = if all {
-        "WHERE id < ?1 AND state IN (3, 4, 6) ORDER BY id DESC"
-    } else {
-        "INDEXED BY delivery_pending WHERE (submission, id) > (?2, ?1) AND pending = 1 AND state IN (3, 4, 6)
-         ORDER BY submission, id"
+fn ended(connection: &Connection, part: Part) -> rusqlite::Result<Page> {
+    let (sql, before) = match part.what {
+        // Ids are given in the order in which deliveries came.
+        What::All => ("WHERE id < ?1 AND state IN (3, 4, 6) ORDER BY id DESC", Cursor::newest()),
+        What::Lacked => (
+            "INDEXED BY delivery_pending WHERE (submission, id) > (?2, ?1) AND pending = 1 AND state IN (3, 4, 6)
+             ORDER BY submission, id",
+            Cursor::first(),
+        ),
     };
-    let after = after.unwrap_or_else(if all { Cursor::newest } else { Cursor::first });
+    let after = part.after.unwrap_or(before);
     let mut page = Page::default();
     let mut statement = connection.prepare(&format!(
         "SELECT {DELIVERY}, coalesce(shared, 1), {LACKED}, id FROM delivery {sql} LIMIT ?3"
     ))?;
-    let mut rows = statement.query(params![after.number, after.key, limit])?;
+    let mut rows = statement.query(params![after.number, after.key, part.limit])?;
     while let Some(row) = rows.next()? {
         page.lacked |= row.get::<_, bool>(11)?;
         page.next = Some(Cursor { number: row.get(12)?, table: 0, key: row.get(1)? });
@@ -237,16 +249,18 @@ fn ended(connection: &Connection, all: bool, after: Option<Cursor>, limit: u32) 
     Ok(page)
 }
 
-fn open(connection: &Connection, all: bool, after: Option<Cursor>, limit: u32) -> rusqlite::Result<Page> {
-    let (index, pending) =
-        if all { ("delivery_submission", "") } else { ("delivery_pending", "AND pending = 1") };
-    let after = after.unwrap_or_else(Cursor::first);
+fn open(connection: &Connection, part: Part) -> rusqlite::Result<Page> {
+    let (index, pending) = match part.what {
+        What::All => ("delivery_submission", ""),
+        What::Lacked => ("delivery_pending", "AND pending = 1"),
+    };
+    let after = part.after.unwrap_or_else(Cursor::first);
     let mut page = Page { lacked: true, ..Page::default() };
     let mut statement = connection.prepare(&format!(
         "SELECT DISTINCT submission FROM delivery INDEXED BY {index}
          WHERE submission > ?1 AND state IN (0, 1, 5) {pending} ORDER BY submission LIMIT ?2"
     ))?;
-    let mut rows = statement.query(params![after.key, limit])?;
+    let mut rows = statement.query(params![after.key, part.limit])?;
     while let Some(row) = rows.next()? {
         let submission: Vec<u8> = row.get(0)?;
         page.items.push(whole(connection, &submission)?);

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rusqlite::{Connection, params};
 
-use super::{Kept, Kind, page};
+use super::{Kept, Kind, Part, What, page};
 use crate::store::Table;
 use crate::store::embedded::schema;
 
@@ -59,10 +59,10 @@ fn filled(rows: i64, lacked: i64) -> Connection {
 }
 
 /// Everything of a kind, in pages of so many.
-fn read(connection: &Connection, kind: Kind, all: bool, limit: u32) -> Vec<Vec<Kept>> {
+fn read(connection: &Connection, kind: Kind, what: What, limit: u32) -> Vec<Vec<Kept>> {
     let (mut items, mut after) = (Vec::new(), None);
     loop {
-        let page = page(connection, kind, all, after, limit).expect("a page");
+        let page = page(connection, kind, Part { what, after, limit }).expect("a page");
         assert!(page.items.len() <= limit as usize);
         items.extend(page.items);
         after = page.next;
@@ -74,16 +74,16 @@ fn read(connection: &Connection, kind: Kind, all: bool, limit: u32) -> Vec<Vec<K
 
 #[test]
 fn pages_have_every_row_once() {
-    for (all, rows, counts) in [(true, 50, [50, 50, 50, 50, 100]), (false, 50, [7, 7, 7, 7, 14])] {
-        let connection = filled(rows, 7);
+    let connection = filled(50, 7);
+    for (what, counts) in [(What::All, [50, 50, 50, 50, 100]), (What::Lacked, [7, 7, 7, 7, 14])] {
         for (kind, count) in Kind::ALL.into_iter().zip(counts) {
             for limit in [1, 2, 7, 1_000] {
-                let items = read(&connection, kind, all, limit);
+                let items = read(&connection, kind, what, limit);
                 let once: BTreeSet<String> = items.iter().map(|item| format!("{item:?}")).collect();
                 assert_eq!(
                     (items.len(), once.len()),
                     (count, count),
-                    "{kind:?}, {limit} in a page, all: {all}"
+                    "{kind:?}, {what:?}, {limit} in a page"
                 );
             }
         }
@@ -94,7 +94,7 @@ fn pages_have_every_row_once() {
 fn the_newest_of_what_was_deleted_or_has_ended_comes_first() {
     let connection = filled(50, 0);
     for kind in [Kind::Gone, Kind::Ended] {
-        let items = read(&connection, kind, true, 7);
+        let items = read(&connection, kind, What::All, 7);
         let versions = items.iter().flatten().map(|kept| match kept {
             Kept::Gone { version, .. } | Kept::Record { version, .. } | Kept::Delivery { version, .. } => {
                 *version
@@ -105,7 +105,7 @@ fn the_newest_of_what_was_deleted_or_has_ended_comes_first() {
 }
 
 /// What SQLite has to do for all pages of a kind.
-fn steps(connection: &mut Connection, kind: Kind, all: bool) -> u64 {
+fn steps(connection: &mut Connection, kind: Kind, what: What) -> u64 {
     let steps = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&steps);
     let count = move || {
@@ -113,7 +113,7 @@ fn steps(connection: &mut Connection, kind: Kind, all: bool) -> u64 {
         false
     };
     connection.progress_handler(1, Some(count)).expect("a handler");
-    drop(read(connection, kind, all, 20));
+    drop(read(connection, kind, what, 20));
     steps.load(Ordering::Relaxed)
 }
 
@@ -121,10 +121,10 @@ fn steps(connection: &mut Connection, kind: Kind, all: bool) -> u64 {
 fn a_page_costs_what_it_has_and_nothing_for_those_before() {
     let (mut few, mut many) = (filled(500, 10), filled(4_000, 10));
     for kind in Kind::ALL {
-        let (less, more) = (steps(&mut few, kind, true), steps(&mut many, kind, true));
+        let (less, more) = (steps(&mut few, kind, What::All), steps(&mut many, kind, What::All));
         assert!(more < 12 * less, "{kind:?}: {less} steps for 500 rows, {more} for 4,000");
         // What is not lacked costs nothing, however much it is.
-        let (less, more) = (steps(&mut few, kind, false), steps(&mut many, kind, false));
+        let (less, more) = (steps(&mut few, kind, What::Lacked), steps(&mut many, kind, What::Lacked));
         assert!(more < 2 * less, "{kind:?}: {less} steps for 10 rows of 500, {more} for 10 of 4,000");
     }
 }
