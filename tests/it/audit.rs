@@ -257,6 +257,23 @@ async fn events_whose_time_is_over_are_deleted_and_the_rest_is_verified_from_the
     assert_eq!((rest.trimmed, rest.entries, rest.older, rest.broken), (2_502, 1, 0, None));
 }
 
+/// What could not be seen to be done is done again, with the same event.
+#[tokio::test]
+async fn an_event_that_is_put_again_has_one_link_and_goes_with_it() {
+    let key = Arc::new(MacKey::generate());
+    let folder = TempDir::new().expect("a folder");
+    let store = open(folder.path(), &key).await;
+    let events: Vec<_> = (1..=12).map(event).collect();
+    for put in events.iter().chain(&events[..6]) {
+        store.commit(Batch::at(0).put(put.clone())).await.expect("a commit");
+    }
+    let whole = verified(&store, &key).await;
+    assert_eq!((whole.entries, whole.broken), (12, None));
+    assert_eq!(trim(&store, 5).await.expect("a write"), 4);
+    let rest = verified(&store, &key).await;
+    assert_eq!((rest.trimmed, rest.entries, rest.broken), (4, 8, None));
+}
+
 #[tokio::test]
 async fn nobody_without_the_key_can_take_events_off_and_what_was_changed_is_not_taken_off() {
     let key = Arc::new(MacKey::generate());

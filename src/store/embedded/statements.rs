@@ -220,6 +220,10 @@ impl<'c> Statements<'c> {
     pub(super) fn put_all(&mut self, puts: &[Put]) -> rusqlite::Result<()> {
         let (version, pending) = self.stamped();
         for put in puts {
+            // An event happens once, and has one link, though what it is part of be written again.
+            if put.table == Table::Audit && self.has(put)? {
+                continue;
+            }
             // What the node keeps to itself has no version.
             let (version, pending) = if put.table.is_shared() { (version, pending) } else { (None, None) };
             // Written again here alone, it is only just newer than what it replaces: others may have erased that meanwhile, and
@@ -243,6 +247,13 @@ impl<'c> Statements<'c> {
             }
         }
         Ok(())
+    }
+
+    /// Whether this very record is there.
+    fn has(&mut self, put: &Put) -> rusqlite::Result<bool> {
+        let value: Option<Vec<u8>> =
+            self.get.query_row(params![put.table.number(), put.key], |row| row.get(0)).optional()?;
+        Ok(value.is_some_and(|value| value == put.value))
     }
 
     pub(super) fn claim(&mut self, claim: &Claim) -> rusqlite::Result<Vec<Delivery>> {
