@@ -57,11 +57,14 @@ impl SealBody for Sealing {
     }
 
     fn open(&self, context: &[u8], sealed: &[u8]) -> Result<Vec<u8>, Unsealable> {
-        let (nonce, sealed) = sealed.split_first_chunk::<12>().ok_or(Unsealable)?;
+        let (nonce, sealed) = sealed.split_first_chunk::<12>().ok_or(Unsealable::Damaged)?;
         let mut opened = sealed.to_vec();
         let nonce = Nonce::assume_unique_for_key(*nonce);
-        let length =
-            self.0.open_in_place(nonce, Aad::from(context), &mut opened).map_err(|_forged| Unsealable)?.len();
+        let length = self
+            .0
+            .open_in_place(nonce, Aad::from(context), &mut opened)
+            .map_err(|_forged| Unsealable::Damaged)?
+            .len();
         opened.truncate(length);
         Ok(opened)
     }

@@ -46,7 +46,9 @@ impl SealBody for Vault {
     }
 
     fn open(&self, context: &[u8], sealed: &[u8]) -> Result<Vec<u8>, Unsealable> {
-        Vault::open(self, context, sealed).map(|plaintext| plaintext.to_vec()).map_err(|_| Unsealable)
+        Vault::open(self, context, sealed).map(|plaintext| plaintext.to_vec()).map_err(|_not_ours| {
+            if self.has_key_of(sealed) { Unsealable::Damaged } else { Unsealable::NoKey }
+        })
     }
 }
 

@@ -265,6 +265,11 @@ impl Sealer {
         Err(NotOurs)
     }
 
+    /// Whether one of the master keys has the id that these bytes name; one in 256 others has it, too.
+    pub(super) fn has_key_of(&self, sealed: &[u8]) -> bool {
+        sealed.first().is_some_and(|id| self.all().any(|keys| keys.id == *id))
+    }
+
     /// Whether the newest master key opens it; asked of what is known to be ours.
     pub(super) fn opens_currently(&self, purpose: Purpose, aad: &[u8], sealed: &[u8]) -> bool {
         Self::open_with(std::iter::once(&self.0.current), purpose, aad, sealed).is_ok()

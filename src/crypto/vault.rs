@@ -27,6 +27,11 @@ impl Vault {
         self.sealer.open_bytes(self.purpose, context, sealed)
     }
 
+    /// Whether one of the master keys may have sealed these bytes.
+    pub fn has_key_of(&self, sealed: &[u8]) -> bool {
+        self.sealer.has_key_of(sealed)
+    }
+
     /// The same bytes sealed under the newest master key; `None` if they are already.
     pub fn reseal(&self, context: &[u8], sealed: &[u8]) -> Result<Option<Vec<u8>>, NotOurs> {
         if self.sealer.opens_currently(self.purpose, context, sealed) {

@@ -31,6 +31,7 @@ mod witness;
 mod worker;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -75,10 +76,16 @@ pub trait SealBody: Send + Sync {
     fn open(&self, context: &[u8], sealed: &[u8]) -> Result<Vec<u8>, Unsealable>;
 }
 
-/// Sealed bytes that cannot be opened: changed, or sealed under a key that is gone.
+/// Why sealed bytes cannot be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the sealed bytes cannot be opened")]
-pub struct Unsealable;
+pub enum Unsealable {
+    /// Changed, or not sealed for this.
+    #[error("it is damaged")]
+    Damaged,
+    /// Sealed under a master key that is not here; another node may have it.
+    #[error("it is sealed under a master key that is not here")]
+    NoKey,
+}
 
 /// Why nothing was accepted, or why it is not known whether it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -101,11 +108,18 @@ pub enum Error {
     #[error("the store refused")]
     Store(#[from] store::Error),
     /// A stored submission cannot be opened or decoded.
-    #[error("submission {id} cannot be read")]
+    #[error("submission {id} cannot be read: {why}")]
     Unreadable {
         /// Which one.
         id: SubmissionId,
+        /// Why.
+        why: Unsealable,
     },
+    /// An erasure was begun and could not be ended now.
+    #[error(
+        "the erasure was begun and could not be ended; the running server goes on with it within the hour"
+    )]
+    Unended(#[source] Box<Error>),
 }
 
 /// A submission that is safe now.
@@ -144,6 +158,8 @@ pub struct Outbox {
     files: Option<Files>,
     // Erasures of persons run one after the other: each writes down how far it is.
     erasing: Arc<Semaphore>,
+    // Whether the files still hold what was erased, because readers were in the way.
+    unscrubbed: Arc<AtomicBool>,
     // When walks began, until it is written down.
     openings: Arc<opening::Openings>,
     // Tells the workers of this process that something is due; what they miss they find by the due times.
@@ -182,8 +198,18 @@ impl Outbox {
     pub fn new(store: Store, seal: Arc<dyn SealBody>, clock: Arc<dyn Clock>) -> Self {
         let (erasing, wake) = (Arc::new(Semaphore::new(1)), Arc::new(watch::Sender::new(())));
         let accept_deadline = ACCEPT_DEADLINE;
-        let openings = Arc::default();
-        Self { store, seal, clock, index: None, files: None, erasing, openings, wake, accept_deadline }
+        Self {
+            store,
+            seal,
+            clock,
+            index: None,
+            files: None,
+            erasing,
+            unscrubbed: Arc::default(),
+            openings: Arc::default(),
+            wake,
+            accept_deadline,
+        }
     }
 
     /// Gives the store so long to accept a submission, instead of the 3 s that Meta's patience leaves it.
@@ -279,9 +305,9 @@ impl Outbox {
         if record.value.is_empty() {
             return Ok(None);
         }
-        let unreadable = || Error::Unreadable { id };
-        let body = self.seal.open(&body_context(id), &record.value).map_err(|_unsealable| unreadable())?;
-        serde_json::from_slice(&body).map(Some).map_err(|_damaged| unreadable())
+        let unreadable = |why| Error::Unreadable { id, why };
+        let body = self.seal.open(&body_context(id), &record.value).map_err(unreadable)?;
+        serde_json::from_slice(&body).map(Some).map_err(|_error| unreadable(Unsealable::Damaged))
     }
 }
 

@@ -11,6 +11,7 @@ mod again;
 mod job;
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,7 @@ use tokio::task::JoinSet;
 
 pub use self::job::ErasedPerson;
 use self::job::Job;
+pub(super) use self::job::Scope;
 use super::query::Cursor;
 use super::submission::Submission;
 use super::{Error, Outbox, SubmissionId};
@@ -31,8 +33,8 @@ const PAGE: u32 = 100;
 const FORGET_MS: i64 = 8 * 24 * 3_600_000;
 /// How long a busy store, or a reader in the way of scrubbing, is given before it is asked again.
 pub(super) const PAUSE: Duration = Duration::from_millis(200);
-/// How often scrubbing is tried before the next sweep has to do it.
-const MAX_SCRUBS: u32 = 50;
+/// How often scrubbing is tried before it is left to the next sweep.
+const MAX_SCRUBS: u32 = 20;
 /// How often it is looked whether the shared copy has written its log anew; then the erasure ends with its beginning.
 const MAX_LOOKS: u32 = 100;
 /// The keys of erasures among the jobs.
@@ -234,7 +236,7 @@ impl Outbox {
         let Some(hash) = self.hash(person) else { return Ok(Vec::new()) };
         let (mut ids, mut after) = (Vec::new(), None);
         loop {
-            let page = self.store.scan(Table::Person, of_hash(hash, after)).await?;
+            let page = self.store.scan_all(Table::Person, of_hash(hash, after)).await?;
             let ended = page.len() < PAGE as usize;
             after = page.last().map(|(key, _)| key.clone());
             ids.extend(page.iter().filter_map(|(key, _)| submission_of(key)));
@@ -251,6 +253,9 @@ impl Outbox {
 
     /// Erases everything of a person: submissions, deliveries in whatever state, kept replies, hashes. What was begun is
     /// ended, if not by this call then by [`resume_erasures`](Self::resume_erasures).
+    ///
+    /// # Errors
+    /// [`Error::Unended`] if it was begun, and others if not even that.
     pub async fn erase_person(
         &self,
         person: &Person,
@@ -266,7 +271,8 @@ impl Outbox {
         let _alone = self.erasing.acquire().await;
         let batch = Batch::at(self.clock.now_ms());
         let (key, job) = self.begin_erasure(job, batch).await?;
-        self.run_erasure(&key, job, progress).await
+        let scope = job.scope(false);
+        self.run_erasure(&key, job, scope, progress).await.map_err(|error| Error::Unended(Box::new(error)))
     }
 
     async fn begin_erasure(&self, job: Job, batch: Batch) -> Result<(Vec<u8>, Job), Error> {
@@ -287,8 +293,9 @@ impl Outbox {
         let mut count = 0;
         for (key, record) in jobs.into_iter().filter(|_| !fault::is_on("erasure.left_undone")) {
             if let Ok(job) = serde_json::from_slice::<Job>(&record.value) {
-                let erased = self.run_erasure(&key, job, |_| {}).await?;
-                count += u64::from(erased.log != Rewrite::Later);
+                let scope = job.scope(true);
+                let erased = self.run_erasure(&key, job, scope, |_| {}).await?;
+                count += u64::from(erased.is_ended());
             }
         }
         Ok(count)
@@ -306,19 +313,18 @@ impl Outbox {
         &self,
         key: &[u8],
         mut job: Job,
+        scope: Scope,
         mut progress: impl FnMut(u64),
     ) -> Result<ErasedPerson, Error> {
         let mut after = None;
         loop {
             // From the start each time, unless something is passed over: what was erased is no longer found.
-            let page = self.store.scan(Table::Person, of_hash(job.hash, after)).await?;
+            let page = self.store.scan_all(Table::Person, of_hash(job.hash, after)).await?;
             let Some((last, _)) = page.last() else { break };
-            after = job.before_ms.map(|_| last.clone());
+            after = scope.before_ms.map(|_| last.clone());
             for (entry, _) in page {
                 let Some(id) = submission_of(&entry) else { continue };
-                if let Some(before_ms) = job.before_ms
-                    && !self.is_before(id, before_ms).await?
-                {
+                if !self.is_in(scope, id).await? {
                     continue;
                 }
                 let states = self.deliveries_of(id, &self.holds().await?).await?;
@@ -342,7 +348,7 @@ impl Outbox {
                 progress(job.erased);
             }
         }
-        self.forget_answered(job.hash, job.before_ms).await?;
+        self.forget_answered(job.hash, scope).await?;
         let batch = Batch::at(self.clock.now_ms());
         let batch = self.erased_before(key, &job).into_iter().fold(batch, Batch::put);
         job.forget();
@@ -352,16 +358,16 @@ impl Outbox {
         let scrubbed = self.scrub().await?;
         fault::point("erasure.scrubbed");
         let log = self.rewrite_log().await?;
-        if log == Rewrite::Later {
-            tracing::warn!("the log of Redis cannot be written anew now; the erasure is ended later");
-            return Ok(job.done(scrubbed, log));
-        }
-        let now_ms = self.clock.now_ms();
-        let outcome = job.outcome(log);
+        let (now_ms, outcome) = (self.clock.now_ms(), job.outcome(log));
         let event = audit::Event::with_outcome(now_ms, &job.actor, "person.erased", job.subject(), &outcome);
+        let erased = job.done(scrubbed, log);
+        if !erased.is_ended() {
+            tracing::warn!(scrubbed, "remains cannot be overwritten now; the erasure is ended later");
+            return Ok(erased);
+        }
         let batch = Batch::at(now_ms).delete(Table::Job, key).put(event.put());
         self.patiently(|| self.store.commit(batch.clone())).await?;
-        Ok(job.done(scrubbed, log))
+        Ok(erased)
     }
 
     /// Erases one submission if its deliveries ended as long ago as `settled` says.
@@ -401,11 +407,16 @@ impl Outbox {
         Ok(log)
     }
 
-    /// Overwrites what was erased in the files, too. `false` if readers were in the way all the time.
+    /// Overwrites what was erased in the files, too. `false` if readers were in the way all the time; then the next sweep
+    /// tries it again.
     pub async fn scrub(&self) -> Result<bool, Error> {
+        self.unscrubbed.store(true, Ordering::Release);
         for _ in 0..MAX_SCRUBS {
             match self.store.scrub().await {
-                Ok(true) => return Ok(true),
+                Ok(true) => {
+                    self.unscrubbed.store(false, Ordering::Release);
+                    return Ok(true);
+                }
                 Ok(false) | Err(store::Error::Busy) => tokio::time::sleep(PAUSE).await,
                 Err(error) => return Err(error.into()),
             }

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::accept::walk_until_ms;
 use super::ids::SubmissionId;
-use super::person::{By, Person};
+use super::person::{By, Person, Scope};
 use super::submission::{Contact, Submission};
 use super::{AcceptError, Accepted, Error, KeptReply, Outbox, REPLY_KEPT_MS, body_context, refusal};
 use crate::audit;
@@ -284,18 +284,18 @@ impl Outbox {
     }
 
     /// Forgets at which flows a person has answered.
-    pub(super) async fn forget_answered(&self, hash: [u8; 32], before_ms: Option<i64>) -> Result<(), Error> {
+    pub(super) async fn forget_answered(&self, hash: [u8; 32], scope: Scope) -> Result<(), Error> {
         let mut after = None;
         loop {
             let scan = Scan { prefix: hash.to_vec(), after, limit: PAGE, ..Scan::default() };
-            let page = self.store.scan(Table::Answered, scan).await?;
+            let page = self.store.scan_all(Table::Answered, scan).await?;
             let Some((last, _)) = page.last() else { return Ok(()) };
             after = Some(last.clone());
             let mut batch = Batch::at(self.clock.now_ms());
             for (key, record) in page {
-                let is_over = match (before_ms, submission_of(&record)) {
-                    (Some(before_ms), Some(id)) => self.is_before(id, before_ms).await?,
-                    _ => true,
+                let is_over = match submission_of(&record) {
+                    Some(id) => self.is_in(scope, id).await?,
+                    None => true,
                 };
                 if is_over {
                     batch = batch.delete(Table::Answered, key);

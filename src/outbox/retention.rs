@@ -5,6 +5,7 @@
 //! beyond delivery, for [`UNDELIVERED_DAYS`]. Its end is an audit event of its own kind and a warning, not silence.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::watch;
 
@@ -172,7 +173,8 @@ impl Outbox {
                 break;
             }
         }
-        if swept.erased > 0 && !self.scrub().await? {
+        let unscrubbed = swept.erased > 0 || self.unscrubbed.load(Ordering::Acquire);
+        if unscrubbed && !self.scrub().await? {
             tracing::warn!(
                 "what was deleted could not be overwritten yet; it is tried again at the next sweep"
             );

@@ -57,6 +57,11 @@ pub enum Error {
     /// The lease named is no longer the valid one, so nothing was changed.
     #[error("the lease is no longer valid")]
     StaleLease,
+    /// What all nodes have cannot be seen now.
+    #[error(
+        "what all nodes have cannot be seen now: Redis is out of reach, or a node has not told it everything yet"
+    )]
+    Incomplete,
     /// It is in the store, and not yet where it has to be before anybody is told so.
     #[error("the shared store has not confirmed it in time")]
     Unconfirmed,
@@ -184,6 +189,10 @@ pub trait Backend: Send + Sync {
     fn get<'a>(&'a self, table: Table, key: &'a [u8]) -> Pending<'a, Option<Record>>;
     /// Reads records in the order of their keys.
     fn scan(&self, table: Table, scan: Scan) -> Pending<'_, Vec<(Vec<u8>, Record)>>;
+    /// The same for whoever must see all that any node has, or be told that this cannot be done now: [`Error::Incomplete`].
+    fn scan_all(&self, table: Table, scan: Scan) -> Pending<'_, Vec<(Vec<u8>, Record)>> {
+        self.scan(table, scan)
+    }
     /// Reads one delivery.
     fn delivery(&self, key: [u8; 16]) -> Pending<'_, Option<Delivery>>;
     /// Reads deliveries in the order of their keys, after `cursor`.

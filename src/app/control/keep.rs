@@ -152,6 +152,10 @@ impl Control {
         if !scrubbed {
             tell.send(Told::Remark(REMAINS.to_owned())).await.map_err(|_| gone())?;
         }
+        if self.store.is_shared() {
+            let others = "Nodes that are away now take it over when they are back: leave the older keys with them until then.";
+            tell.send(Told::Remark(others.to_owned())).await.map_err(|_| gone())?;
+        }
         let remark = "The older master keys are needed only for backups, and for tokens and half-filled forms from before the change: take them out when those have ended.";
         tell.send(Told::Remark(remark.to_owned())).await.map_err(|_| gone())
     }

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::job::Job;
+use super::job::{Job, Scope};
 use super::{By, PAGE, of_hash, submission_of};
 use crate::outbox::{Error, Outbox, SubmissionId};
 use crate::store::{self, AWAY_DAYS, Batch, Expectation, Put, Scan, Table};
@@ -67,13 +67,14 @@ impl Outbox {
     }
 
     async fn has_before(&self, done: &Done) -> Result<bool, Error> {
+        let scope = Scope { before_ms: Some(done.before_ms), unreadable: false };
         let mut after = None;
         loop {
-            let page = self.store.scan(Table::Person, of_hash(done.hash, after)).await?;
+            let page = self.store.scan_all(Table::Person, of_hash(done.hash, after)).await?;
             let ended = page.len() < PAGE as usize;
             after = page.last().map(|(key, _)| key.clone());
             for id in page.iter().filter_map(|(entry, _)| submission_of(entry)) {
-                if self.is_before(id, done.before_ms).await? {
+                if self.is_in(scope, id).await? {
                     return Ok(true);
                 }
             }
@@ -83,11 +84,12 @@ impl Outbox {
         }
     }
 
-    /// Whether a submission was completed by then. What nobody can read is nobody's.
-    pub(in crate::outbox) async fn is_before(&self, id: SubmissionId, before_ms: i64) -> Result<bool, Error> {
+    /// Whether a submission is one of those that an erasure is for.
+    pub(in crate::outbox) async fn is_in(&self, scope: Scope, id: SubmissionId) -> Result<bool, Error> {
+        let Some(before_ms) = scope.before_ms else { return Ok(true) };
         match self.read_submission(id).await {
             Ok(submission) => Ok(submission.is_none_or(|submission| submission.completed_at_ms <= before_ms)),
-            Err(Error::Unreadable { .. }) => Ok(false),
+            Err(Error::Unreadable { .. }) => Ok(scope.unreadable),
             Err(error) => Err(error),
         }
     }

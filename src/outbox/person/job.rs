@@ -38,7 +38,23 @@ pub(super) struct Job {
     files_at: BTreeMap<String, u64>,
 }
 
+/// Which of a person's submissions an erasure is for.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::outbox) struct Scope {
+    /// Those that were completed by then; without it all.
+    pub before_ms: Option<i64>,
+    /// Those, too, of which nobody can read when they were.
+    pub unreadable: bool,
+}
+
 impl Job {
+    /// What is left to erase. What the person has sent since it was asked for is no part of an erasure that is gone on with
+    /// later.
+    pub(super) fn scope(&self, is_late: bool) -> Scope {
+        let before_ms = self.before_ms.or(self.begun_ms.filter(|_| is_late));
+        Scope { before_ms, unreadable: self.before_ms.is_none() }
+    }
+
     pub(super) fn begin(by: By, hash: [u8; 32], actor: &str, now_ms: i64) -> Self {
         let none = BTreeMap::new;
         let (begun_ms, actor) = (Some(now_ms), actor.to_owned());
@@ -139,10 +155,17 @@ pub struct ErasedPerson {
     pub maybe_gone_to: BTreeMap<String, u64>,
     /// How many files went with them to each destination: links to them end, but what it has kept stays there.
     pub files_at: BTreeMap<String, u64>,
-    /// Whether the files were scrubbed, too; if not, the running server does it later.
+    /// Whether the files were scrubbed, too. While they were not, the erasure is not ended.
     pub scrubbed: bool,
-    /// Whether the log of the shared copy was written anew, too. While it was not, the erasure is not ended.
+    /// Whether the log of the shared copy was written anew, too. The same.
     pub log: Rewrite,
+}
+
+impl ErasedPerson {
+    /// Whether nothing is left to do; the running server does it later.
+    pub(super) fn is_ended(&self) -> bool {
+        self.scrubbed && self.log != Rewrite::Later
+    }
 }
 
 #[cfg(test)]

@@ -15,13 +15,13 @@ use super::lane::{BUSY_PAUSE, DestinationLane, LEASE_MS};
 use super::raised;
 use crate::audit;
 use crate::fault;
-use crate::outbox::Error;
 use crate::outbox::breaker::Sign;
 use crate::outbox::destination::{Call, Outcome, Verdict};
 use crate::outbox::history::{Attempt, History};
 use crate::outbox::hold::{MAPPING, OUTBOX};
 use crate::outbox::ids::{DeliveryKey, SubmissionId};
 use crate::outbox::retry::Decision;
+use crate::outbox::{Error, Unsealable};
 use crate::store::{self, Delivery, Settlement};
 use crate::telemetry::DeliveryOutcome;
 
@@ -144,8 +144,14 @@ impl DestinationLane {
             Err(Error::Unreadable { .. }) if fault::is_on("worker.keeps_poison") => {
                 return Some(Ended::Abandoned { wait_ms: 0 });
             }
+            // A master key is changed on one node after the other.
+            Err(Error::Unreadable { why: Unsealable::NoKey, .. }) if self.outbox.store.is_shared() => {
+                return Some(Ended::NoKey);
+            }
             Err(Error::Unreadable { .. }) => return Some(Ended::Poison),
-            Err(Error::Store(_)) => return Some(Ended::Abandoned { wait_ms: UNREAD_PAUSE_MS }),
+            Err(Error::Store(_) | Error::Unended(_)) => {
+                return Some(Ended::Abandoned { wait_ms: UNREAD_PAUSE_MS });
+            }
         };
         if submission.replaced_by.is_some() {
             return Some(Ended::Superseded);
@@ -247,6 +253,9 @@ impl DestinationLane {
                 }
                 (None, "its attempts are used up, the last one crashed")
             }
+            Ended::NoKey => {
+                (None, "its attempts are used up: it is sealed under a master key that is not here")
+            }
             Ended::Outcome(Outcome { verdict: Verdict::Retry { after_ms }, .. }) => {
                 (after_ms, "its attempts are used up")
             }
@@ -293,6 +302,8 @@ enum Ended {
     Crash,
     /// It must not be attempted.
     Poison,
+    /// Another node has the master key that its submission is sealed under.
+    NoKey,
     /// Its submission was replaced by a later one before it was sent.
     Superseded,
     /// The process ends, or the submission could not be read just now: that attempt does not count.
@@ -311,6 +322,7 @@ impl Ended {
             Self::Outcome(outcome) => (outcome.class, outcome.status),
             Self::Crash => ("panic", None),
             Self::Poison => ("quarantined", None),
+            Self::NoKey => ("no_key", None),
             Self::Superseded => ("superseded", None),
             Self::Abandoned { .. } => ("abandoned", None),
             Self::Unready { .. } => ("unready", None),

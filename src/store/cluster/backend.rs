@@ -144,15 +144,15 @@ impl Backend for Cluster {
             if !table.is_shared() {
                 return self.node.journal.scan(table, scan).await;
             }
-            // Whoever looks for a person must find all or be told that this cannot be done now.
-            if table == Table::Person {
-                return self.node.scan_all(table, scan).await;
-            }
             match self.node.read(self.node.pace.work, |redis| redis.scan(table, &scan)).await? {
                 Some(records) => Ok(records),
                 None => self.node.journal.scan(table, scan).await,
             }
         })
+    }
+
+    fn scan_all(&self, table: Table, scan: Scan) -> Pending<'_, Vec<(Vec<u8>, Record)>> {
+        Box::pin(self.node.scan_all(table, scan))
     }
 
     fn delivery(&self, key: [u8; 16]) -> Pending<'_, Option<Delivery>> {

@@ -15,14 +15,17 @@ use crate::store::{Error, Record, Scan, Table};
 const PAUSE: Duration = Duration::from_millis(10);
 
 impl Node {
-    /// Reads records of everybody, or says [`Error::Busy`]: it cannot be said now that these are all.
+    /// Reads records of everybody, or says [`Error::Incomplete`]: it cannot be said now that these are all.
     pub(super) async fn scan_all(&self, table: Table, scan: Scan) -> Result<Vec<(Vec<u8>, Record)>, Error> {
-        self.until_all_told().await?;
-        let generation = self.link.generation();
-        let read = self.read(self.pace.work, |redis| redis.scan(table, &scan)).await?;
-        let found = read.ok_or(Error::Busy)?;
-        self.is_still(generation).await?;
-        Ok(found)
+        let reading = async {
+            self.until_all_told().await?;
+            let generation = self.link.generation();
+            let read = self.read(self.pace.work, |redis| redis.scan(table, &scan)).await?;
+            let found = read.ok_or(Error::Busy)?;
+            self.is_still(generation).await?;
+            Ok(found)
+        };
+        reading.await.map_err(|error| if matches!(error, Error::Busy) { Error::Incomplete } else { error })
     }
 
     /// Looks whether Redis is the one that it was; [`Error::Busy`] if it is another, or nobody knows.

@@ -117,7 +117,7 @@ async fn nobody_is_found_or_erased_while_redis_lacks_what_a_node_has() {
         let scan = || Scan { prefix: vec![7; 32], limit: 9, ..Scan::default() };
         node.until(
             "it is found",
-            async || matches!(node.store.scan(Table::Person, scan()).await, Ok(found) if found.len() == 1),
+            async || matches!(node.store.scan_all(Table::Person, scan()).await, Ok(found) if found.len() == 1),
         )
         .await;
     }
@@ -126,8 +126,8 @@ async fn nobody_is_found_or_erased_while_redis_lacks_what_a_node_has() {
     redis.restart().await;
     // The other node is known, has not told yet what it has, and has what is looked for.
     let scan = Scan { prefix: vec![7; 32], limit: 9, ..Scan::default() };
-    let found = one.store.scan(Table::Person, scan.clone()).await;
-    assert!(matches!(found, Err(Error::Busy)), "{found:?}");
+    let found = one.store.scan_all(Table::Person, scan.clone()).await;
+    assert!(matches!(found, Err(Error::Incomplete)), "{found:?}");
     let erasure =
         Erasure { submission: key(1), settled: None, forget_at_ms: 9, deletes: vec![], puts: vec![] };
     let erased = one.store.erase(erasure).await;
@@ -136,7 +136,7 @@ async fn nobody_is_found_or_erased_while_redis_lacks_what_a_node_has() {
     two.told().await;
     one.until(
         "it is found",
-        async || matches!(one.store.scan(Table::Person, scan.clone()).await, Ok(found) if found.len() == 1),
+        async || matches!(one.store.scan_all(Table::Person, scan.clone()).await, Ok(found) if found.len() == 1),
     )
     .await;
 }

@@ -1,6 +1,7 @@
 //! What was erased, by its age or for a person, is in no file afterwards; what was not is still there.
 
 mod again;
+mod later;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -283,6 +284,7 @@ async fn an_erasure_that_was_killed_half_way_is_ended_by_the_next_process() {
     let bob = of_person(1, "+4915112345678", "bob@example.com");
     let bob = Submission { id: SubmissionId::new(Uuid::new_v8([0xfe; 16])), ..bob };
     accept(&home, &bob, &[crm()]).await;
+    home.clock.advance(DAY_MS);
 
     let (told, mut reached) = watch::channel(0);
     let outbox = home.outbox.clone();

@@ -60,7 +60,7 @@ impl SealBody for Inverting {
 
     fn open(&self, context: &[u8], sealed: &[u8]) -> Result<Vec<u8>, Unsealable> {
         let opened: Vec<u8> = sealed.iter().map(|byte| !byte).collect();
-        opened.strip_prefix(context).map(<[u8]>::to_vec).ok_or(Unsealable)
+        opened.strip_prefix(context).map(<[u8]>::to_vec).ok_or(Unsealable::Damaged)
     }
 }
 
