@@ -108,7 +108,9 @@ impl HubSpot {
         };
         let form = self.settings.form.as_deref().unwrap_or(&submission.form.id);
         let now_ms = Timestamp::now().as_millisecond();
-        let is_prompt = call.attempt <= 1 && now_ms.saturating_sub(submission.completed_at_ms) < PROMPT_MS;
+        // One that was cut off while Formgate stopped has given its number back, but may have sent it.
+        let is_first = call.attempt <= 1 && !call.sent_before;
+        let is_prompt = is_first && now_ms.saturating_sub(submission.completed_at_ms) < PROMPT_MS;
         let mut is_unsure = false;
         if !is_prompt {
             match self.search(form, call).await {
