@@ -109,8 +109,10 @@ fn cells(form: Option<&Form>, answer: &Answer) -> Vec<(Vec<String>, Value)> {
     let question = form.and_then(|form| form.question(&answer.key));
     let known = question.map(title);
     let names = || {
-        // A name that the form has not is one that the mapping gave.
-        let asked = match &known {
+        // A name that the form has not is one that the mapping gave. The first is the one that reasons tell, so it is never
+        // the question as it was asked, which may quote an answer.
+        let known = known.as_ref().filter(|title| !title.trim().is_empty());
+        let asked = match known {
             Some(title) => vec![title.clone(), answer.question.clone(), answer.key.clone()],
             None => vec![answer.key.clone(), answer.question.clone()],
         };

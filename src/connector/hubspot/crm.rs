@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::deliver::{midnight, usual};
+use super::deliver::{linked, midnight, usual};
 use crate::client::{Method, Response};
 use crate::connector::api::{Api, Asked};
 use crate::connector::json::{list, text};
@@ -126,12 +126,23 @@ impl Crm {
     fn records(&self, call: Call<'_>) -> Result<Records, String> {
         let mut records = Records { contact: Map::new(), object: Map::new() };
         for answer in &call.submission.answers {
-            let (kind, property) = self.place(&answer.key).ok_or_else(|| {
-                format!("“{}” has no property; mend the mapping, then replay", answer.question)
-            })?;
-            let value = value(answer).ok_or_else(|| {
-                format!("“{}” has an answer of a kind that no property holds", answer.question)
-            })?;
+            // By its key: the words of a question may quote what was answered before it.
+            let (kind, property) = self
+                .place(&answer.key)
+                .ok_or_else(|| format!("“{}” has no property; mend the mapping, then replay", answer.key))?;
+            let value = match (answer.kind.as_str(), &answer.value) {
+                ("file", Value::Array(items)) => {
+                    tell_left_out(call, &answer.key, items);
+                    let links = linked(answer);
+                    if links.is_empty() {
+                        continue;
+                    }
+                    links
+                }
+                _ => value(answer).ok_or_else(|| {
+                    format!("“{}” has an answer of a kind that no property holds", answer.key)
+                })?,
+            };
             let record = if kind == CONTACT { &mut records.contact } else { &mut records.object };
             record.insert(property.to_owned(), value.into());
         }
@@ -185,10 +196,16 @@ impl Crm {
     }
 }
 
-/// An answer as HubSpot writes it. A file that was uploaded is told by its address.
+/// Says which files of an answer the record does not get: those that were refused, or that there is no link to.
+fn tell_left_out(call: Call<'_>, key: &str, items: &[Value]) {
+    for item in items.iter().filter(|item| text(item, "url").is_none()) {
+        let reason = text(item, "reason").unwrap_or("there is no link to it");
+        tracing::warn!(submission.id = %call.submission.id, question = key, reason, "HubSpot does not get a file");
+    }
+}
+
+/// An answer that is no file, as HubSpot writes it.
 fn value(answer: &Answer) -> Option<String> {
-    let address = |item: &Value| text(item, "url").map(str::to_owned);
-    let item = |item: &Value| item.as_str().map(str::to_owned).or_else(|| address(item));
     match &answer.value {
         Value::Null => Some(String::new()),
         Value::String(text) if answer.kind == "date" => midnight(text),
@@ -199,7 +216,7 @@ fn value(answer: &Answer) -> Option<String> {
         }
         Value::String(text) => Some(text.clone()),
         Value::Bool(_) | Value::Number(_) => Some(answer.value.to_string()),
-        Value::Array(items) => Some(items.iter().map(item).collect::<Option<Vec<_>>>()?.join(";")),
+        Value::Array(items) => Some(items.iter().map(Value::as_str).collect::<Option<Vec<_>>>()?.join(";")),
         Value::Object(_) => Some(answer.text.clone()),
     }
 }

@@ -2,7 +2,7 @@
 
 use formgate::connector::hubspot::crm::{Crm, Object};
 use formgate::form::mapping::Step;
-use formgate::outbox::{Destination as _, Grade, Outcome, Submission, Verdict, mapped};
+use formgate::outbox::{Answer, Destination as _, Grade, Outcome, Submission, Verdict, mapped};
 use formgate::sandbox::hubspot::crm::Crm as Account;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -91,7 +91,8 @@ async fn what_has_no_property_or_no_address_is_refused_by_name() {
         let mut submission = filled();
         submission.answers.retain(|answer| answer.key != key);
         if !value.is_null() {
-            submission.answers.push(answer(key, "short_text", value));
+            let question = format!("Thanks canary, what is your {key}?");
+            submission.answers.push(Answer { question, ..answer(key, "short_text", value) });
         }
         submission
     };
@@ -99,7 +100,8 @@ async fn what_has_no_property_or_no_address_is_refused_by_name() {
         (with("email", Value::Null), "no e-mail address"),
         (with("email", json!("canary")), "property email (INVALID_EMAIL)"),
         (with("shoe_size", json!("canary")), "property shoe_size (PROPERTY_DOESNT_EXIST)"),
-        (with("0-2/name", json!("canary")), "“The 0-2/name” has no property"),
+        (with("0-2/name", json!("canary")), "“0-2/name” has no property"),
+        (with("tags", json!([{"canary": 1}])), "“tags” has an answer of a kind"),
     ] {
         let outcome = deliver(&running.destination, &submission, false).await;
         let (class, reason) = refused(&outcome);
@@ -107,6 +109,27 @@ async fn what_has_no_property_or_no_address_is_refused_by_name() {
         assert!(!reason.contains("canary"), "{reason}");
     }
     assert!(running.account.records("contacts").is_empty());
+}
+
+#[tokio::test]
+async fn a_file_that_was_refused_is_left_out_and_the_rest_is_written() {
+    let running = start().await;
+    let refused = json!({"name": "b.pdf", "refused": "hash", "reason": "the hash is another"});
+    let kept = json!({"name": "a.pdf", "url": "https://files.example.com/a"});
+    for (items, cv) in [
+        (json!([kept, refused]), Some("https://files.example.com/a")),
+        // What the contact had before stays.
+        (json!([refused]), Some("https://files.example.com/a")),
+        (json!([{"name": "c.pdf", "pending": true}]), Some("https://files.example.com/a")),
+    ] {
+        let mut submission = filled();
+        submission.answers.retain(|answer| answer.key != "cv");
+        submission.answers.push(answer("cv", "file", items));
+        let outcome = deliver(&running.destination, &submission, false).await;
+        assert_eq!(outcome, Outcome::delivered(Some(200)));
+        let contact = running.account.records("contacts").remove(0);
+        assert_eq!((contact.get("cv").map(String::as_str), contact["firstname"].as_str()), (cv, "Ada"));
+    }
 }
 
 #[tokio::test]

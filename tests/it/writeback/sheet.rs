@@ -143,6 +143,18 @@ async fn an_answer_without_a_column_is_named_and_no_row_is_written() {
     let running = start(&["The name", "The note"], None).await;
     assert!(refused(&deliver(&running.destination, &long, false).await).1.contains("“note”"));
     assert!(running.rows().is_empty());
+    // A title that is nothing but an earlier answer says nothing; the question as it was asked would say too much.
+    let form = json!({"id": "f", "title": "F", "pages": [{"id": "p", "questions": [
+        {"key": "name", "title": "The name", "type": "short_text"},
+        {"key": "note", "title": "{{answer:name}}", "type": "long_text"},
+    ]}]});
+    let form = serde_json::from_value(form).expect("a form");
+    let running = start(&["When", "The name", "Other"], Some(form)).await;
+    let mut recalling = simple();
+    recalling.answers[1].question = "canary".to_owned();
+    let outcome = deliver(&running.destination, &recalling, false).await;
+    let reason = refused(&outcome).1;
+    assert!(reason.contains("“note”") && !reason.contains("canary"), "{reason}");
 }
 
 #[tokio::test]

@@ -257,7 +257,7 @@ impl HubSpot {
 }
 
 /// The expiring links to the files of an answer, as far as there are any.
-fn linked(answer: &Answer) -> String {
+pub(super) fn linked(answer: &Answer) -> String {
     let items = answer.value.as_array().into_iter().flatten();
     items.filter_map(|item| text(item, "url")).collect::<Vec<_>>().join(";")
 }
