@@ -18,6 +18,8 @@ pub struct Outcome {
     pub class: &'static str,
     /// The destination's HTTP status, if there was one.
     pub status: Option<u16>,
+    /// Whether the destination had no part in it, so that nothing is learnt of how that is.
+    pub without_it: bool,
 }
 
 /// What an attempt means for the delivery. The destination decides it by its tool's own table.
@@ -79,13 +81,13 @@ impl std::fmt::Display for Grade {
 /// The class of a delivery that is there now, and may have been there before: the destination cannot be asked.
 pub(super) const MAYBE_TWICE: &str = "maybe_twice";
 /// The class of a delivery that the destination's condition keeps back.
-pub(super) const SKIPPED: &str = "skipped";
+const SKIPPED: &str = "skipped";
 
 impl Outcome {
     /// Delivered with this status.
     #[must_use]
     pub fn delivered(status: Option<u16>) -> Self {
-        Self { verdict: Verdict::Delivered, class: "delivered", status }
+        Self { verdict: Verdict::Delivered, class: "delivered", status, without_it: false }
     }
 
     /// Delivered, by a destination that cannot tell whether an attempt before this one had delivered it already.
@@ -97,26 +99,40 @@ impl Outcome {
     /// To be tried again.
     #[must_use]
     pub fn retry(class: &'static str, status: Option<u16>, after_ms: Option<i64>) -> Self {
-        Self { verdict: Verdict::Retry { after_ms }, class, status }
+        Self { verdict: Verdict::Retry { after_ms }, class, status, without_it: false }
+    }
+
+    /// Not for this destination: it is done, and nothing was sent.
+    #[must_use]
+    pub fn skipped() -> Self {
+        Self { class: SKIPPED, without_it: true, ..Self::delivered(None) }
+    }
+
+    /// To be tried again, because something is missing here that the destination needs.
+    #[must_use]
+    pub fn not_yet(class: &'static str) -> Self {
+        Self { without_it: true, ..Self::retry(class, None, None) }
     }
 
     /// Nothing more is to be sent until somebody has looked.
     #[must_use]
     pub fn hold(class: &'static str, status: Option<u16>, reason: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Hold { reason: reason.into(), reconnect: false }, class, status }
+        let verdict = Verdict::Hold { reason: reason.into(), reconnect: false };
+        Self { verdict, class, status, without_it: false }
     }
 
     /// Nothing more is to be sent until there are new credentials: the ones that were sent are expired, revoked or may not
     /// do this. It costs no delivery an attempt.
     #[must_use]
     pub fn reconnect(class: &'static str, status: Option<u16>, reason: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Hold { reason: reason.into(), reconnect: true }, class, status }
+        let verdict = Verdict::Hold { reason: reason.into(), reconnect: true };
+        Self { verdict, class, status, without_it: false }
     }
 
     /// Never to be tried again by itself.
     #[must_use]
     pub fn refused(class: &'static str, status: Option<u16>, reason: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Refused { reason: reason.into() }, class, status }
+        Self { verdict: Verdict::Refused { reason: reason.into() }, class, status, without_it: false }
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::destination::{Attempting, Call, Destination, Grade, Outcome, SKIPPED};
+use super::destination::{Attempting, Call, Destination, Grade, Outcome};
 use super::ids::DestinationId;
 use super::submission::{Answer, Submission};
 use crate::form::mapping::Step;
@@ -52,7 +52,7 @@ impl Destination for Routed {
 
     fn deliver<'a>(&'a self, call: Call<'a>) -> Attempting<'a> {
         if self.when.as_ref().is_some_and(|when| !holds(when, call.submission)) {
-            return Box::pin(async { Outcome { class: SKIPPED, ..Outcome::delivered(None) } });
+            return Box::pin(async { Outcome::skipped() });
         }
         Box::pin(async move {
             match mapped(call.submission, &self.mapping) {

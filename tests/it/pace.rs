@@ -109,6 +109,33 @@ async fn an_open_breaker_burns_no_attempt_of_what_waits_and_one_probe_brings_the
 }
 
 #[tokio::test]
+async fn what_the_destination_had_no_part_in_neither_opens_its_breaker_nor_closes_it() {
+    let home = Home::new();
+    let waits = Behaviour::answers(Outcome::not_yet("version_not_known_yet"));
+    let destination = home.destination("crm", waits);
+    accept(&home, 0..30).await;
+    let working = home.work(&[Arc::clone(&destination)]);
+    home.until(|| started(&destination) == 30).await;
+    home.rest().await;
+    assert_eq!(view(&home).await.hold.open, None);
+
+    destination.behave(failing());
+    home.clock.advance(20_000);
+    home.until_async(|| async { view(&home).await.parked == 30 }).await;
+    // What its condition keeps back is done meanwhile, one after the other, as far as probes go.
+    destination.behave(Behaviour::answers(Outcome::skipped()));
+    home.clock.advance(300_000);
+    home.until_async(|| async { view(&home).await.depth.delivered == 30 }).await;
+    home.rest().await;
+    assert!(view(&home).await.hold.open.is_some(), "nobody knows whether it is back");
+    working.stop().await;
+    assert_eq!(
+        (audited(&home, "destination.opened").await, audited(&home, "destination.recovered").await),
+        (1, 0)
+    );
+}
+
+#[tokio::test]
 async fn a_breaker_that_a_process_left_open_is_open_in_the_next_one_until_it_is_resumed() {
     let home = Home::new();
     accept(&home, 0..30).await;

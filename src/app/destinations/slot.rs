@@ -100,8 +100,8 @@ impl Destination for Slot {
         Box::pin(async move {
             match &built.destination {
                 Ok(destination) if !is_late => destination.deliver(call).await,
-                Ok(_) => Outcome::retry("version_not_known_yet", None, None),
-                Err(Absent::Unread) => Outcome::retry("form_not_read_yet", None, None),
+                Ok(_) => Outcome::not_yet("version_not_known_yet"),
+                Err(Absent::Unread) => Outcome::not_yet("form_not_read_yet"),
                 Err(Absent::Misfit) => Outcome::hold(
                     MAPPING,
                     None,

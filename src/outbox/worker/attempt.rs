@@ -48,6 +48,9 @@ impl Report {
 
     fn of(ended: &Ended) -> Self {
         let Ended::Outcome(outcome) = ended else { return Self::NOTHING };
+        if outcome.without_it {
+            return Self::NOTHING;
+        }
         match outcome.verdict {
             Verdict::Delivered => Self { sign: Sign::Well, slow_down: None },
             Verdict::Retry { after_ms } => {

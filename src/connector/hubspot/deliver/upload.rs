@@ -82,7 +82,7 @@ impl HubSpot {
             return Ok(address);
         }
         let file = outbox.open_with_hash(call.submission.id, hash).await.map_err(|error| match error {
-            LinkError::NotNow => Outcome::retry("file", None, None),
+            LinkError::NotNow => Outcome::not_yet("file"),
             LinkError::Unknown | LinkError::Expired => {
                 let reason =
                     format!("the file of “{title}” is not kept any more, and Meta does not have it either");
