@@ -132,6 +132,12 @@ pub(super) async fn bearer(tokens: &dyn Tokens) -> Result<HeaderValue, Outcome> 
     Ok(bearer)
 }
 
+/// A call that got no answer, after another one has left something there: this one may not have begun, but the destination
+/// has something of the submission.
+pub(super) fn partly(outcome: Outcome) -> Outcome {
+    if outcome.status.is_none() { Outcome { class: "partly", ..outcome } } else { outcome }
+}
+
 /// What a call without an answer means.
 pub(super) fn failed(error: &Error) -> Outcome {
     if error.is_retryable() {

@@ -217,7 +217,7 @@ impl Thresholds {
         let is_dead = depth.dead > self.dead_letters || (queue.quarantined && depth.dead > 0);
         let given_up = || {
             let broken = if queue.quarantined {
-                " Some of them crash or cannot be read: please report that."
+                " Some of them crash, end the process or cannot be read: please report that."
             } else {
                 ""
             };

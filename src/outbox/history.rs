@@ -20,8 +20,9 @@ pub struct Attempt {
     pub status: Option<u16>,
 }
 
-/// Ends of attempts that did not reach the point where something is sent, or were told that nothing was done.
-const CLEAN: [&str; 12] = [
+/// Ends of attempts that did not reach the point where something is sent, or were told that nothing was done. None of them
+/// comes with a status of 500 or more of what was sent.
+const CLEAN: [&str; 22] = [
     "url",
     "plain_http",
     "port",
@@ -34,10 +35,21 @@ const CLEAN: [&str; 12] = [
     "search",
     "mapping",
     "skipped",
+    "form",
+    "form_not_read_yet",
+    "version",
+    "version_not_known_yet",
+    "content",
+    "render",
+    "address",
+    "tab",
+    "no_webhook",
+    "reconnect",
 ];
 
 impl Attempt {
-    fn is_unclear(&self) -> bool {
+    /// Whether it may have delivered without our hearing of it.
+    pub(super) fn is_unclear(&self) -> bool {
         let is_answered = self.status.is_some_and(|status| status < 500);
         !is_answered && !CLEAN.contains(&self.class.as_str()) || self.class == "delivered"
     }
@@ -111,12 +123,33 @@ mod tests {
             history
         };
         for (class, status) in
-            [("connect", None), ("look", Some(503)), ("status", Some(429)), ("rate", Some(403))]
+            [("look", Some(503)), ("status", Some(429)), ("rate", Some(403)), ("reconnect", Some(401))]
         {
             assert!(!history(class, status).is_unclear(1), "{class}");
         }
+        for class in [
+            "connect",
+            "mapping",
+            "skipped",
+            "form",
+            "form_not_read_yet",
+            "version",
+            "version_not_known_yet",
+            "content",
+            "render",
+            "address",
+            "tab",
+            "no_webhook",
+            "reconnect",
+        ] {
+            assert!(!history(class, None).is_unclear(1), "{class}");
+        }
         for (class, status) in [
             ("exchange", None),
+            ("partly", None),
+            ("file", None),
+            ("abandoned", None),
+            ("quarantined", None),
             ("deadline", None),
             ("panic", None),
             ("status", Some(500)),

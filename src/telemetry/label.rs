@@ -47,7 +47,7 @@ pub enum DeliveryOutcome {
     Refused,
     /// Given up after the last attempt.
     Dead,
-    /// Given up because attempts of it crash, or because it cannot be read.
+    /// Given up because attempts of it crash or end the process, or because it cannot be read.
     Quarantined,
 }
 

@@ -336,6 +336,27 @@ async fn a_row_that_cannot_be_decoded_is_quarantined_and_stops_neither_the_store
 }
 
 #[tokio::test]
+async fn a_delivery_during_whose_attempts_the_process_ended_too_often_is_quarantined_for_that_reason() {
+    let home = Home::new();
+    accept_all(&home, vec![submission(1)]).await;
+    for _ in 0..10 {
+        let claimed = home.store.claim("crm", home.clock.now_ms(), 60_000, 1).await.expect("a claim");
+        assert_eq!(claimed.len(), 1);
+        home.clock.advance(60_001);
+    }
+    let destination = home.destination("crm", Behaviour::delivers());
+    let working = home.work(&[Arc::clone(&destination)]);
+    home.settled(submission(1).id, &[DeliveryState::Dead]).await;
+    let dead = home.outbox.show(submission(1).id).await.expect("a read").expect("one").deliveries.remove(0);
+    let reason = dead.dead_reason.expect("a reason");
+    assert!(reason.starts_with("quarantined: the process ended during its last 10 attempts"), "{reason}");
+    assert_eq!(destination.started.load(Ordering::SeqCst), 0);
+    home.outbox.replay(dead.key, "cli").await.expect("a replay");
+    home.settled(submission(1).id, &[DeliveryState::Delivered]).await;
+    working.stop().await;
+}
+
+#[tokio::test]
 async fn a_shutdown_costs_a_delivery_no_attempt_and_a_crash_does() {
     let home = Home::new();
     let hanging = home.destination("crm", Behaviour::Hangs);

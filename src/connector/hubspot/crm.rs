@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::deliver::{linked, midnight, usual};
 use crate::client::{Method, Response};
-use crate::connector::api::{Api, Asked};
+use crate::connector::api::{Api, Asked, partly};
 use crate::connector::json::{list, text};
 use crate::form::Form;
 use crate::form::mapping::Step;
@@ -158,10 +158,12 @@ impl Crm {
         let (code, contact) = self.upsert("contacts", EMAIL, &email, contact, call).await?;
         let Some(made) = &self.object else { return Ok(Outcome::delivered(code)) };
         let id = call.submission.id.to_string();
-        let (_, object) = self.upsert(&made.kind, &made.id_property, &id, object, call).await?;
+        let object = self.upsert(&made.kind, &made.id_property, &id, object, call).await;
+        let (_, object) = object.map_err(partly)?;
         let path =
             ["crm", "v4", "objects", "contacts", &contact, "associations", "default", &made.kind, &object];
-        let response = self.api.call(Asked::send(Method::PUT, &path, &Value::Null, call.deadline)).await?;
+        let response = self.api.call(Asked::send(Method::PUT, &path, &Value::Null, call.deadline)).await;
+        let response = response.map_err(partly)?;
         match response.status.is_success() {
             true => Ok(Outcome::delivered(code)),
             false => Err(judge(&response)),

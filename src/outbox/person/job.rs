@@ -82,7 +82,7 @@ impl Job {
         for delivery in deliveries {
             let counts = if delivery.state == DeliveryState::Delivered {
                 &mut self.gone_to
-            } else if may_have(delivery) {
+            } else if may_have(delivery, files) {
                 &mut self.maybe_gone_to
             } else {
                 continue;
@@ -138,9 +138,11 @@ impl Job {
     }
 }
 
-/// Whether a destination that has not confirmed a delivery may have it all the same.
-fn may_have(delivery: &DeliveryView) -> bool {
-    let unclear = |attempt: &Attempt| attempt.status.is_none_or(|status| status >= 500);
+/// Whether a destination that has not confirmed a delivery, of a submission with so many files, may have something of it.
+fn may_have(delivery: &DeliveryView, files: u64) -> bool {
+    // Files can go ahead, so that they are there also where it is clear that the submission itself is not.
+    let files_may = |attempt: &Attempt| files > 0 && attempt.status.is_none_or(|status| status >= 500);
+    let unclear = |attempt: &Attempt| attempt.is_unclear() || files_may(attempt);
     delivery.state == DeliveryState::Leased || delivery.attempts.iter().any(unclear)
 }
 
@@ -171,6 +173,27 @@ impl ErasedPerson {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outbox::ids::DeliveryKey;
+
+    #[test]
+    fn a_destination_may_have_what_an_attempt_may_have_left_there_and_nothing_else() {
+        let tried = |class: &str, status| DeliveryView {
+            key: DeliveryKey::from_bytes([1; 16]),
+            destination: "crm".to_owned(),
+            state: DeliveryState::Dead,
+            at_ms: 0,
+            attempt: 1,
+            attempts: vec![Attempt { number: 1, at_ms: 0, took_ms: 1, class: class.into(), status }],
+            dead_reason: None,
+        };
+        for (class, status) in [("connect", None), ("mapping", None), ("status", Some(429))] {
+            assert!(!may_have(&tried(class, status), 0), "{class}");
+        }
+        for (class, status) in [("exchange", None), ("partly", None), ("status", Some(500))] {
+            assert!(may_have(&tried(class, status), 0), "{class}");
+        }
+        assert!(may_have(&tried("connect", None), 1), "its files may have gone ahead");
+    }
 
     #[test]
     fn an_erasure_that_says_more_than_this_release_knows_is_not_read() {

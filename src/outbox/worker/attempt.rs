@@ -108,7 +108,7 @@ impl DestinationLane {
         );
         let counted = match &ended {
             Ended::Outcome(Outcome { verdict: Verdict::Refused { .. }, .. }) => DeliveryOutcome::Refused,
-            Ended::Crash | Ended::Poison => DeliveryOutcome::Quarantined,
+            Ended::Crash | Ended::Poison | Ended::Deadly => DeliveryOutcome::Quarantined,
             _ => DeliveryOutcome::Dead,
         };
         if let Ended::Outcome(Outcome { verdict: Verdict::Hold { reason, reconnect }, class, .. }) = &ended
@@ -136,7 +136,7 @@ impl DestinationLane {
     /// Runs the attempt and keeps its lease. `None` if the lease or the store was lost: then there is nothing to settle.
     async fn deliver(&self, delivery: &Delivery, mut abandoned: watch::Receiver<bool>) -> Option<Ended> {
         if delivery.unsettled > MAX_UNSETTLED {
-            return Some(Ended::Poison);
+            return Some(Ended::Deadly);
         }
         let id = SubmissionId::new(uuid::Uuid::from_bytes(delivery.submission));
         let submission = match self.outbox.read_submission(id).await {
@@ -232,6 +232,14 @@ impl DestinationLane {
             Ended::Outcome(Outcome { verdict: Verdict::Refused { reason }, .. }) => {
                 return dead(delivery, now_ms, history, reason, "refused");
             }
+            Ended::Deadly => {
+                // The claim of this attempt is one of those that are not settled.
+                let reason = format!(
+                    "quarantined: the process ended during its last {} attempts, or could not write down how they ended",
+                    delivery.unsettled.saturating_sub(1)
+                );
+                return dead(delivery, now_ms, history, reason, "quarantined");
+            }
             Ended::Poison => {
                 return dead(
                     delivery,
@@ -303,10 +311,12 @@ enum Ended {
     Outcome(Outcome),
     /// It panicked.
     Crash,
-    /// It must not be attempted.
+    /// It cannot be read.
     Poison,
     /// Another node has the master key that its submission is sealed under.
     NoKey,
+    /// It must not be attempted: too many attempts in a row were not settled, perhaps because they end the process.
+    Deadly,
     /// Its submission was replaced by a later one before it was sent.
     Superseded,
     /// The process ends, or the submission could not be read just now: that attempt does not count.
@@ -324,7 +334,7 @@ impl Ended {
         match self {
             Self::Outcome(outcome) => (outcome.class, outcome.status),
             Self::Crash => ("panic", None),
-            Self::Poison => ("quarantined", None),
+            Self::Poison | Self::Deadly => ("quarantined", None),
             Self::NoKey => ("no_key", None),
             Self::Superseded => ("superseded", None),
             Self::Abandoned { .. } => ("abandoned", None),
