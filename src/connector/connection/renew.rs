@@ -107,7 +107,7 @@ impl Connections {
             Ok((tokens, used)) => {
                 let mut renewed = Kept::of(&tokens, used.as_deref(), now_ms);
                 renewed.service_account.clone_from(&kept.service_account);
-                let is_kept = self.keep(id, &renewed, &record).await?;
+                let is_kept = self.keep(id, &renewed, (&kept, record)).await?;
                 Ok(if is_kept { Round::Done(tokens.access) } else { Round::Again })
             }
             Err(oauth::Error::Grant { code, .. }) => self.lose(&connection, &record, &code).await,
@@ -147,21 +147,36 @@ impl Connections {
         result.map(|tokens| (tokens, None))
     }
 
-    /// Commits new tokens; `false` if somebody has changed the old ones. A store that is busy is asked again: these
-    /// tokens exist nowhere else.
-    async fn keep(&self, id: &ConnectionId, renewed: &Kept, old: &Record) -> Result<bool, Error> {
+    /// Commits new tokens; `false` if somebody has changed the old ones. A store that is busy is asked again, and old tokens
+    /// that were only sealed again are no others: these tokens exist nowhere else.
+    async fn keep(
+        &self,
+        id: &ConnectionId,
+        renewed: &Kept,
+        (old, mut record): (&Kept, Record),
+    ) -> Result<bool, Error> {
         let until = tokio::time::Instant::now() + LEASE / 3;
         loop {
             let batch = Batch::at(self.0.clock.now_ms())
-                .require(Table::Secret, secret_key(id), Expectation::Version(old.version))
+                .require(Table::Secret, secret_key(id), Expectation::Version(record.version))
                 .put(self.seal(id, renewed));
-            match self.0.store.commit(batch).await {
+            let failed = match self.0.store.commit(batch).await {
                 Ok(()) => return Ok(true),
-                Err(store::Error::Conflict { .. }) => return Ok(false),
-                Err(store::Error::Busy) if tokio::time::Instant::now() < until => {
+                Err(store::Error::Conflict { .. }) => match self.kept(id).await {
+                    Ok((now, resealed)) if now.to_bytes() == old.to_bytes() => {
+                        record = resealed;
+                        continue;
+                    }
+                    Ok(_changed) => return Ok(false),
+                    Err(error) => error,
+                },
+                Err(error) => error.into(),
+            };
+            match failed {
+                Error::Store(store::Error::Busy) if tokio::time::Instant::now() < until => {
                     tokio::time::sleep(PAUSE).await;
                 }
-                Err(error) => return Err(error.into()),
+                error => return Err(error),
             }
         }
     }

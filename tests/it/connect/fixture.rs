@@ -13,6 +13,7 @@ use formgate::endpoint::Flows;
 use formgate::outbox::Outbox;
 use formgate::sandbox::Tools;
 use formgate::sandbox::dial::Dial;
+use formgate::store::Store;
 use secrecy::ExposeSecret as _;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -36,6 +37,7 @@ pub struct Site {
     pub connections: Connections,
     pub flows: Flows,
     pub outbox: Outbox,
+    pub store: Store,
     pub folder: tempfile::TempDir,
     stop: watch::Sender<bool>,
     running: JoinHandle<Result<(), formgate::app::Error>>,
@@ -109,8 +111,9 @@ pub async fn start_with(more: &str) -> Site {
     let app = App::start(&config).await.unwrap_or_else(|error| panic!("{error}"));
     let (public, admin) = (format!("http://{}", app.public).parse().expect("a URL"), app.admin);
     let (connections, flows, outbox) = (app.connections.clone(), app.flows.clone(), app.outbox.clone());
+    let store = app.store();
     let running = tokio::spawn(app.run(stopped));
-    Site { tools, dial, sandbox, public, admin, connections, flows, outbox, folder, stop, running }
+    Site { tools, dial, sandbox, public, admin, connections, flows, outbox, store, folder, stop, running }
 }
 
 impl Site {

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use formgate::connector::connection::{Error, State};
+use formgate::crypto::{MasterKeys, Purpose, Sealer, Vault};
 use formgate::sandbox::dial::Fault;
 use formgate::sandbox::oauth::{Behaviour, Rotation};
+use formgate::store::{self, Batch, Expectation, Put, Table};
 use secrecy::ExposeSecret as _;
 use tokio::time::{Instant, sleep};
 
@@ -63,6 +65,41 @@ async fn tokens_are_renewed_in_time_while_nobody_asks() {
         }
         assert!(Instant::now() < until, "none is good");
     }
+    site.end().await;
+}
+
+#[tokio::test]
+async fn a_token_that_is_renewed_while_the_old_one_is_sealed_again_is_not_lost() {
+    let site = start().await;
+    site.tools.authority.behave("typeform", short(Rotation::AtOnce));
+    site.connect("typeform").await;
+    // As `formgate keys rewrap` does, without a break.
+    let master = std::fs::read_to_string(site.folder.path().join("master.key")).expect("a key");
+    let keys = MasterKeys::parse(&master.trim().to_owned().into()).expect("keys");
+    let (vault, store) = (Vault::new(Sealer::new(&keys), Purpose::Secret), site.store.clone());
+    let resealing = tokio::spawn(async move {
+        let key = b"connection\0typeform".as_slice();
+        loop {
+            let record = store.get(Table::Secret, key).await.expect("a read").expect("a record");
+            let content = vault.open(key, &record.value).expect("it opens");
+            let batch = Batch::at(0)
+                .require(Table::Secret, key, Expectation::Version(record.version))
+                .put(Put::new(Table::Secret, key, vault.seal(key, &content)));
+            match store.commit(batch).await {
+                Ok(()) | Err(store::Error::Conflict { .. } | store::Error::Busy) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    });
+    let until = Instant::now() + PATIENCE;
+    while site.asked(TOKEN) < 5 {
+        let state = site.connections.get(&id("typeform")).await.expect("it is there").state;
+        assert_eq!(state, State::Active);
+        assert!(Instant::now() < until, "it is not renewed: {}", site.asked(TOKEN));
+        sleep(Duration::from_millis(50)).await;
+    }
+    resealing.abort();
+    site.connections.token(&id("typeform")).await.expect("a token");
     site.end().await;
 }
 
