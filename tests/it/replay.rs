@@ -247,6 +247,42 @@ async fn a_replay_that_is_cancelled_moves_nothing_more_and_what_it_moved_is_sent
 }
 
 #[tokio::test]
+async fn a_row_that_cannot_be_decoded_ends_neither_a_replay_nor_a_page_early() {
+    let home = Home::new();
+    accept_all(&home, (0..600).map(one_of_many).collect()).await;
+    give_up(&home).await;
+    home.clock.advance(1);
+    let file = rusqlite::Connection::open(home.folder.path().join("store.sqlite3")).expect("the file");
+    // The first in the order of the keys.
+    let damage = "UPDATE delivery SET attempt = -1 WHERE key = (SELECT min(key) FROM delivery)";
+    assert_eq!(file.execute(damage, []).expect("damage"), 1);
+    let listed = home.store.deliveries(DeliveryFilter::default(), None, 100).await.expect("a read");
+    assert_eq!(listed.len(), 100, "a page that is not full is the last one");
+    let listed = home.store.deliveries(DeliveryFilter::default(), None, 1_000).await.expect("a read");
+    assert_eq!(listed.len(), 599);
+    let replay = home.outbox.begin_replay(ReplayFilter::default(), false, "cli").await.expect("begun");
+    let ended = home.outbox.run_replay(replay.id, |_| {}).await.expect("run").expect("a replay");
+    assert_eq!((ended.replayed, ended.looked_at, ended.ended), (599, 599, true));
+}
+
+#[tokio::test]
+async fn a_replay_takes_what_a_clock_ahead_of_ours_gave_up_and_leaves_what_is_given_up_after_it_began() {
+    const AHEAD_MS: i64 = 3_600_000;
+    let home = Home::new();
+    home.clock.advance(AHEAD_MS);
+    accept_all(&home, (0..3).map(one_of_many).collect()).await;
+    give_up(&home).await;
+    home.clock.advance(-AHEAD_MS);
+    let replay = home.outbox.begin_replay(ReplayFilter::default(), false, "cli").await.expect("begun");
+    home.clock.advance(1);
+    accept_all(&home, (3..5).map(one_of_many).collect()).await;
+    give_up(&home).await;
+    let ended = home.outbox.run_replay(replay.id, |_| {}).await.expect("run").expect("a replay");
+    assert_eq!((ended.replayed, ended.looked_at), (3, 5));
+    assert_eq!(dead(&home).await, 2);
+}
+
+#[tokio::test]
 async fn a_replay_that_the_release_before_began_is_gone_on_with() {
     let home = Home::new();
     accept_all(&home, vec![submission(1)]).await;

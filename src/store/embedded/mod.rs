@@ -355,29 +355,39 @@ impl Backend for Embedded {
                 |is: bool, condition: &'static str, absent: &'static str| if is { condition } else { absent };
             // The dead are few among many and read page by page: they have an index in the order of their keys.
             let only_dead = filter.state == Some(DeliveryState::Dead) && filter.submission.is_none();
-            let mut statement = connection.prepare(&format!(
-                "SELECT {} FROM delivery {} WHERE {} AND {} AND {} AND {} ORDER BY key LIMIT ?5",
-                statements::DELIVERY,
-                given(only_dead, "INDEXED BY delivery_dead", ""),
-                given(filter.submission.is_some(), "submission = ?1", "?1 IS NULL"),
-                given(filter.destination.is_some(), "destination = ?2", "?2 IS NULL"),
-                match filter.state {
-                    Some(DeliveryState::Dead) => "state = 4 AND ?3 = 4",
-                    Some(DeliveryState::Due) => "state IN (?3, 5)",
-                    Some(_) => "state = ?3",
-                    None => "?3 IS NULL",
-                },
-                given(cursor.is_some(), "key > ?4", "?4 IS NULL"),
-            ))?;
             let state = filter.state.map(DeliveryState::number);
-            let mut rows =
-                statement.query(params![filter.submission, filter.destination, state, cursor, limit])?;
-            let mut deliveries = Vec::new();
-            while let Some(row) = rows.next()? {
-                // One that cannot be decoded must not hide the others.
-                deliveries.extend(statements::readable(row)?);
+            let (mut deliveries, mut after) = (Vec::new(), cursor.map(Vec::from));
+            loop {
+                let left = limit.saturating_sub(u32::try_from(deliveries.len()).unwrap_or(u32::MAX));
+                if left == 0 {
+                    return Ok(deliveries);
+                }
+                let mut statement = connection.prepare(&format!(
+                    "SELECT {} FROM delivery {} WHERE {} AND {} AND {} AND {} ORDER BY key LIMIT ?5",
+                    statements::DELIVERY,
+                    given(only_dead, "INDEXED BY delivery_dead", ""),
+                    given(filter.submission.is_some(), "submission = ?1", "?1 IS NULL"),
+                    given(filter.destination.is_some(), "destination = ?2", "?2 IS NULL"),
+                    match filter.state {
+                        Some(DeliveryState::Dead) => "state = 4 AND ?3 = 4",
+                        Some(DeliveryState::Due) => "state IN (?3, 5)",
+                        Some(_) => "state = ?3",
+                        None => "?3 IS NULL",
+                    },
+                    given(after.is_some(), "key > ?4", "?4 IS NULL"),
+                ))?;
+                let mut rows =
+                    statement.query(params![filter.submission, filter.destination, state, after, left])?;
+                let mut looked = 0;
+                while let Some(row) = rows.next()? {
+                    (looked, after) = (looked + 1, Some(row.get(0)?));
+                    // One that cannot be decoded must not hide the others, nor end a page early: that says it is the last.
+                    deliveries.extend(statements::readable(row)?);
+                }
+                if looked < left {
+                    return Ok(deliveries);
+                }
             }
-            Ok(deliveries)
         }))
     }
 
