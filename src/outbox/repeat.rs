@@ -6,6 +6,7 @@
 //!
 //! The same person is whoever has the same contact or the same token of ours, and whoever ends the same walk again. What is
 //! remembered is a keyed hash, for thirteen months, also when the submission is deleted earlier; an erasure takes it away.
+//! Where every answer is one more nobody needs to be known, so no person is remembered; a walk that is ended again is.
 
 use std::time::Duration;
 

@@ -289,6 +289,29 @@ fn of_ada(number: u32) -> Submission {
     Submission { id, linked_to: None, replaces: None, walk: Some(id.to_bytes()), ..submission(0) }
 }
 
+#[tokio::test]
+async fn where_every_answer_is_one_more_no_person_is_remembered_and_another_rule_counts_from_its_beginning() {
+    let home = Home::new();
+    let accept = async |repeat: Repeat, number: u8| {
+        let rule = Answering { repeat, own_token: true };
+        home.outbox.accept_under(rule, &of_ada(number.into()), &[crm()], &[number; 32], vec![]).await
+    };
+    let remembered = async || {
+        home.store.scan(Table::Answered, Scan { limit: 10, ..Scan::default() }).await.expect("a read").len()
+    };
+    accept(Repeat::Append, 1).await.expect("accepted");
+    assert_eq!(remembered().await, 0);
+    accept(Repeat::Once, 2).await.expect("accepted");
+    assert_eq!(remembered().await, 2, "by the contact and by the token");
+    assert_eq!(accept(Repeat::Once, 3).await, Err(AcceptError::Refused(Denial::Answered)));
+    accept(Repeat::Append, 4).await.expect("accepted");
+    assert_eq!(
+        accept(Repeat::Once, 5).await,
+        Err(AcceptError::Refused(Denial::Answered)),
+        "it was not forgotten"
+    );
+}
+
 /// Twelve answers of one person at the same moment.
 async fn all_at_once(home: &Home, repeat: Repeat) -> Vec<Result<SubmissionId, AcceptError>> {
     let mut accepting = tokio::task::JoinSet::new();
