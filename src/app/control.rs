@@ -358,6 +358,10 @@ impl Control {
                         Err(error) => return Err(error.to_string()),
                     }
                 }
+                if export.is_partial() {
+                    let remark = "These are those of this node, and perhaps not all: Redis is out of reach, or a node has not told it everything yet.";
+                    tell.send(Told::Remark(remark.to_owned())).await.map_err(|_| gone())?;
+                }
             }
             Command::ListKeys => {
                 let mut numbers: Vec<_> = self.numbers.iter().collect();

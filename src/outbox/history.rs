@@ -22,7 +22,7 @@ pub struct Attempt {
 
 /// Ends of attempts that did not reach the point where something is sent, or were told that nothing was done. None of them
 /// comes with a status of 500 or more of what was sent.
-const CLEAN: [&str; 22] = [
+const CLEAN: [&str; 23] = [
     "url",
     "plain_http",
     "port",
@@ -45,6 +45,7 @@ const CLEAN: [&str; 22] = [
     "tab",
     "no_webhook",
     "reconnect",
+    "no_key",
 ];
 
 impl Attempt {
@@ -141,6 +142,7 @@ mod tests {
             "tab",
             "no_webhook",
             "reconnect",
+            "no_key",
         ] {
             assert!(!history(class, None).is_unclear(1), "{class}");
         }

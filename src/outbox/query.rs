@@ -11,7 +11,7 @@ use super::hold::Holds;
 use super::ids::{DeliveryKey, SubmissionId};
 use super::submission::Submission;
 use super::{Error, Outbox};
-use crate::store::{Delivery, DeliveryFilter, DeliveryState, Put, QueueDepth, Scan, Table};
+use crate::store::{self, Delivery, DeliveryFilter, DeliveryState, Put, QueueDepth, Scan, Table};
 
 /// Entries looked at for one page, so that a rare filter over a long list does not read all of it in one go.
 const MAX_SCANNED: u32 = 1_000;
@@ -247,6 +247,7 @@ impl Outbox {
             after: None,
             page: Vec::new().into_iter(),
             ended: false,
+            partial: false,
         }
     }
 
@@ -269,9 +270,16 @@ pub struct Export {
     after: Option<Vec<u8>>,
     page: std::vec::IntoIter<SubmissionId>,
     ended: bool,
+    partial: bool,
 }
 
 impl Export {
+    /// Whether something may be missing so far: what other nodes have could not be seen.
+    #[must_use]
+    pub fn is_partial(&self) -> bool {
+        self.partial
+    }
+
     /// The next submission. After [`Error::Unreadable`] the walk can go on with the one behind it.
     pub async fn next(&mut self) -> Result<Option<Submission>, Error> {
         loop {
@@ -285,7 +293,14 @@ impl Export {
                 return Ok(None);
             }
             let scan = Scan { after: self.after.clone(), limit: MAX_SCANNED, ..Scan::default() };
-            let entries = self.outbox.store.scan(Table::Timeline, scan).await?;
+            let store = &self.outbox.store;
+            let entries = match store.scan_all(Table::Timeline, scan.clone()).await {
+                Err(store::Error::Incomplete) => {
+                    self.partial = true;
+                    store.scan(Table::Timeline, scan).await?
+                }
+                entries => entries?,
+            };
             self.ended = entries.len() < MAX_SCANNED as usize;
             self.after = entries.last().map(|(key, _)| key.clone());
             let wanted = |value: &[u8]| match (&self.flow_id, postcard::from_bytes::<Entry>(value)) {

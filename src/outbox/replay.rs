@@ -151,7 +151,10 @@ impl Outbox {
                 Ok(None) => return Ok(None),
                 // Somebody else made this step; it is read anew.
                 Err(Error::Store(store::Error::Conflict { .. })) => {}
-                Err(Error::Store(store::Error::Busy)) => tokio::time::sleep(BUSY_PAUSE).await,
+                // Whoever sees a part would take its end for the end.
+                Err(Error::Store(store::Error::Busy | store::Error::Incomplete)) => {
+                    tokio::time::sleep(BUSY_PAUSE).await;
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -206,7 +209,7 @@ impl Outbox {
             state: Some(DeliveryState::Dead),
             submission: None,
         };
-        let page = self.store.deliveries(filter, replay.after, PAGE).await?;
+        let page = self.store.deliveries_all(filter, replay.after, PAGE).await?;
         let now_ms = self.clock.now_ms();
         let mut batch =
             Batch::at(now_ms).require(Table::Replay, *id.as_bytes(), Expectation::Version(version));

@@ -202,6 +202,15 @@ pub trait Backend: Send + Sync {
         cursor: Option<[u8; 16]>,
         limit: u32,
     ) -> Pending<'_, Vec<Delivery>>;
+    /// The same for whoever must see all that any node has: [`Error::Incomplete`].
+    fn deliveries_all(
+        &self,
+        filter: DeliveryFilter,
+        cursor: Option<[u8; 16]>,
+        limit: u32,
+    ) -> Pending<'_, Vec<Delivery>> {
+        self.deliveries(filter, cursor, limit)
+    }
     /// When the next delivery in each lane of a destination is due or its lease ends, in the order of [`Lane::ALL`].
     fn next_due<'a>(&'a self, destination: &'a str) -> Pending<'a, [Option<i64>; 3]>;
     /// How many deliveries each destination has in each state.

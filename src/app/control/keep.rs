@@ -219,7 +219,11 @@ impl Control {
 }
 
 /// Waits for something long, and says every now and then that it goes on: whoever asked gives up on silence.
-async fn while_telling<T>(tell: &mpsc::Sender<Told>, what: &str, work: impl Future<Output = T>) -> T {
+pub(super) async fn while_telling<T>(
+    tell: &mpsc::Sender<Told>,
+    what: &str,
+    work: impl Future<Output = T>,
+) -> T {
     let mut work = std::pin::pin!(work);
     loop {
         match tokio::time::timeout(STILL, &mut work).await {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use tokio::sync::mpsc;
 
+use super::keep::while_telling;
 use super::{Control, Told, gone, say};
 use crate::endpoint::token::Token;
 use crate::outbox::{
@@ -124,7 +125,9 @@ impl Control {
             // What nobody reads in time is left out: the next one says more.
             let _full = tell.try_send(Told::Progress { done: replay.looked_at, of: replay.dead });
         };
-        let ended = self.outbox.run_replay(begun.id, progress).await.map_err(failed)?;
+        // With several nodes it waits until all that any of them has can be seen.
+        let replaying = self.outbox.run_replay(begun.id, progress);
+        let ended = while_telling(tell, "still replaying", replaying).await.map_err(failed)?;
         let replay = ended.ok_or_else(|| "the replay is gone from the store".to_owned())?;
         say(tell, format!("{}{}", if replay.cancelled { "cancelled: " } else { "" }, moved(&replay))).await?;
         if replay.unreadable > 0 {

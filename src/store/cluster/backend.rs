@@ -175,6 +175,15 @@ impl Backend for Cluster {
         })
     }
 
+    fn deliveries_all(
+        &self,
+        filter: DeliveryFilter,
+        cursor: Option<[u8; 16]>,
+        limit: u32,
+    ) -> Pending<'_, Vec<Delivery>> {
+        Box::pin(async move { self.node.deliveries_all(&filter, cursor, limit).await })
+    }
+
     fn next_due<'a>(&'a self, destination: &'a str) -> Pending<'a, [Option<i64>; 3]> {
         Box::pin(async move {
             match self.node.read(self.node.pace.work, |redis| redis.next_due(destination)).await? {

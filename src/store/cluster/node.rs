@@ -19,8 +19,8 @@ use crate::fault;
 use crate::store::embedded::{Embedded, Stamp};
 use crate::store::redis::{Error as RedisError, Offered, Redis};
 use crate::store::{
-    AWAY_DAYS, Backend as _, Batch, Claim, Delivery, Erased, Erasure, Error, Put, Record, Reopened,
-    Settlement, Table, Version,
+    AWAY_DAYS, Backend as _, Batch, Claim, Delivery, DeliveryState, Erased, Erasure, Error, Put, Record,
+    Reopened, Settlement, Table, Version,
 };
 
 /// How long the journal may be busy with what the shared copy has taken already.
@@ -171,6 +171,13 @@ impl Node {
         let is_acceptance = submissions(&batch).next().is_some() || !batch.deliveries.is_empty();
         if is_acceptance && nothing_taken {
             return Err(Error::Busy);
+        }
+        for reopen in &batch.reopens {
+            // What is not here cannot be made due here.
+            let here = self.journal.delivery(reopen.key).await?;
+            if here.is_none_or(|delivery| delivery.state != DeliveryState::Dead) {
+                return Err(Error::Busy);
+            }
         }
         self.journal.journal_commit(batch, self.alone()).await?;
         self.link.fall_behind();

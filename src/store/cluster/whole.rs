@@ -1,4 +1,4 @@
-//! What has to be done to everything or not at all: finding a person, and erasing.
+//! What has to be done to everything or not at all: finding a person, erasing, sealing everything again, replaying by filter.
 //!
 //! Invariant: the answer is of a shared copy that had everything of every node from before it was asked until after. A Redis
 //! that was emptied and does not know it yet, or is being told, has nothing of a person, and that is no answer.
@@ -9,7 +9,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::node::Node;
-use crate::store::{Error, Record, Scan, Table};
+use crate::store::redis::{Error as RedisError, Redis};
+use crate::store::{Delivery, DeliveryFilter, Error, Record, Scan, Table};
 
 /// Between two looks at whether it is so by now.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -17,11 +18,27 @@ const PAUSE: Duration = Duration::from_millis(10);
 impl Node {
     /// Reads records of everybody, or says [`Error::Incomplete`]: it cannot be said now that these are all.
     pub(super) async fn scan_all(&self, table: Table, scan: Scan) -> Result<Vec<(Vec<u8>, Record)>, Error> {
+        self.read_all(|redis| redis.scan(table, &scan)).await
+    }
+
+    /// The same of deliveries.
+    pub(super) async fn deliveries_all(
+        &self,
+        filter: &DeliveryFilter,
+        cursor: Option<[u8; 16]>,
+        limit: u32,
+    ) -> Result<Vec<Delivery>, Error> {
+        self.read_all(|redis| redis.deliveries(filter, cursor, limit)).await
+    }
+
+    async fn read_all<'a, T, F>(&'a self, operation: impl FnOnce(&'a Redis) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, RedisError>>,
+    {
         let reading = async {
             self.until_all_told().await?;
             let generation = self.link.generation();
-            let read = self.read(self.pace.work, |redis| redis.scan(table, &scan)).await?;
-            let found = read.ok_or(Error::Busy)?;
+            let found = self.read(self.pace.work, operation).await?.ok_or(Error::Busy)?;
             self.is_still(generation).await?;
             Ok(found)
         };

@@ -1,8 +1,8 @@
 //! What one node does with what another has accepted, and Redis then loses.
 
 use formgate::store::{
-    Batch, DeliveryState, Erasure, Error, Expectation, Lane, Pace, Put, Reopen, Reopened, Scan, Table,
-    Verdict,
+    Batch, DeliveryFilter, DeliveryState, Erasure, Error, Expectation, Lane, Pace, Put, Reopen, Reopened,
+    Scan, Table, Verdict,
 };
 use tokio::time::{Duration, sleep};
 
@@ -139,6 +139,39 @@ async fn nobody_is_found_or_erased_while_redis_lacks_what_a_node_has() {
         async || matches!(one.store.scan_all(Table::Person, scan.clone()).await, Ok(found) if found.len() == 1),
     )
     .await;
+}
+
+#[tokio::test]
+async fn whoever_must_see_all_that_any_node_has_is_not_given_a_part() {
+    let redis = Redis::start().await;
+    let (one, two) = (Node::join(&redis).await, Node::join(&redis).await);
+    accept(&two, 0..3).await;
+    for delivery in claimed(&two, 3).await {
+        settle(&two, &delivery, Verdict::Dead { at_ms: 2 }).await.expect("the lease");
+    }
+    let dead = || DeliveryFilter { state: Some(DeliveryState::Dead), ..DeliveryFilter::default() };
+    let all = || Scan { limit: 9, ..Scan::default() };
+    let replay =
+        || Batch::at(0).reopen(Reopen { key: key(0), new_key: key(0), due_at_ms: 5, lane: Lane::Bulk });
+    one.until("it sees all", async || one.store.deliveries_all(dead(), None, 9).await.is_ok()).await;
+    // One that answers, and does nothing: each single call may fail.
+    redis.run::<()>(&["ACL", "SETUSER", "default", "-evalsha"]);
+    let part = one.store.deliveries(dead(), None, 9).await.expect("its own");
+    assert_eq!((part.len(), one.store.scan(Table::Timeline, all()).await.expect("its own").len()), (0, 0));
+    let found = one.store.deliveries_all(dead(), None, 9).await;
+    assert!(matches!(found, Err(Error::Incomplete)), "{found:?}");
+    let found = one.store.scan_all(Table::Timeline, all()).await;
+    assert!(matches!(found, Err(Error::Incomplete)), "{found:?}");
+    let replayed = one.store.commit(replay()).await;
+    assert!(matches!(replayed, Err(Error::Busy)), "it is not here: {replayed:?}");
+    redis.run::<()>(&["ACL", "SETUSER", "default", "+evalsha"]);
+    one.until(
+        "it sees all",
+        async || matches!(one.store.deliveries_all(dead(), None, 9).await, Ok(found) if found.len() == 3),
+    )
+    .await;
+    one.store.commit(replay()).await.expect("a replay");
+    assert_eq!(state(&one, key(0)).await, Some(DeliveryState::Due));
 }
 
 #[tokio::test]
