@@ -13,15 +13,13 @@ use crate::crypto::{ArchiveError, Sealer};
 use crate::fault;
 use crate::store::{RestoreError, Store};
 
+mod dated;
 mod periodic;
 
+use self::dated::{Dated, NAME, SUFFIX, with_suffix};
 pub(super) use self::periodic::{Periodic, Status};
 
-/// How a backup's name ends.
-const SUFFIX: &str = ".formgate-backup";
-/// How it begins: when it was made, in UTC. Names sort by time.
-const NAME: &str = "%Y%m%dT%H%M%S%3fZ";
-/// What follows while it is being written.
+/// What follows a backup's name while it is being written.
 const HALF: &str = ".half";
 
 fn refused(reason: impl std::fmt::Display) -> Error {
@@ -101,7 +99,7 @@ fn seal(sealer: &Sealer, copy: &Path, folder: &Path) -> Result<PathBuf, Error> {
     let write = || {
         std::fs::create_dir_all(folder)?;
         // Left by a process that died; nobody else writes one now.
-        for path in backups(folder, &[SUFFIX, HALF].concat())? {
+        for path in with_suffix(folder, &[SUFFIX, HALF].concat())? {
             remove(&path)?;
         }
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&half)?;
@@ -156,11 +154,20 @@ impl<R: io::Read> io::Write for Same<R> {
     }
 }
 
-/// Fills the empty data folder of this configuration from a backup, or from the newest one in a folder; says which.
+/// What a data folder was filled from.
+#[derive(Debug)]
+pub struct Restored {
+    /// The backup.
+    pub file: PathBuf,
+    /// One beside it that claims to be newer, by a time that has not come.
+    pub passed_over: Option<PathBuf>,
+}
+
+/// Fills the empty data folder of this configuration from a backup, or from the newest one in a folder whose time has come.
 ///
 /// # Errors
 /// [`Error::Control`] in the words of the operator; the data folder is as it was then.
-pub fn restore(config: &Config, from: &Path) -> Result<PathBuf, Error> {
+pub fn restore(config: &Config, from: &Path) -> Result<Restored, Error> {
     let mut keep = Vec::new();
     if let config::MasterKey::File { path, content } = &config.server.master_key {
         if content.is_none() {
@@ -172,12 +179,11 @@ pub fn restore(config: &Config, from: &Path) -> Result<PathBuf, Error> {
         keep.push(path.clone());
     }
     let sealer = Sealer::new(&master_keys(&config.server.master_key)?);
-    let file = newest(from).map_err(|error| refused(format!("{}: {error}", from.display())))?;
-    let file = file.ok_or_else(|| refused(format!("there is no backup in {}", from.display())))?;
-    let named = |reason: &dyn std::fmt::Display| refused(format!("{}: {reason}", file.display()));
+    let newest = newest(from)?;
+    let named = |reason: &dyn std::fmt::Display| refused(format!("{}: {reason}", newest.file.display()));
     let mut opened = Ok(());
     let restored = Store::restore_embedded(&config.server.data_dir, &keep, |to| {
-        let archive = BufReader::new(File::open(&file)?);
+        let archive = BufReader::new(File::open(&newest.file)?);
         opened = sealer.open_archive(archive, BufWriter::new(to));
         // Why is told below.
         opened.as_ref().map_err(|_| io::Error::other("the backup does not open")).copied()
@@ -188,25 +194,29 @@ pub fn restore(config: &Config, from: &Path) -> Result<PathBuf, Error> {
             Err(refused(format!("{error}: move what is there away, a restore overwrites nothing")))
         }
         (Ok(()), Err(error)) => Err(named(&error)),
-        (Ok(()), Ok(())) => Ok(file),
+        (Ok(()), Ok(())) => Ok(newest),
     }
 }
 
-/// The file itself, or the newest backup in the folder: their names are times.
-fn newest(from: &Path) -> io::Result<Option<PathBuf>> {
+/// The file itself, or the newest backup in the folder whose time has come.
+fn newest(from: &Path) -> Result<Restored, Error> {
     if from.is_file() {
-        return Ok(Some(from.to_owned()));
+        return Ok(Restored { file: from.to_owned(), passed_over: None });
     }
-    Ok(backups(from, SUFFIX)?.into_iter().max())
-}
-
-fn backups(folder: &Path, suffix: &str) -> io::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(suffix)) {
-            found.push(path);
-        }
+    let entries = Dated::read(from, jiff::Timestamp::now().as_millisecond());
+    let Dated { mut past, mut later } =
+        entries.map_err(|error| refused(format!("{}: {error}", from.display())))?;
+    let passed_over = later.pop().map(|(_, path)| path);
+    match (past.pop(), passed_over) {
+        (Some((_, file)), passed_over) => Ok(Restored { file, passed_over }),
+        (None, Some(later)) => Err(refused(format!(
+            "by this machine's clock the time of every backup in {} is still to come: if {} is the one to restore, give its own path",
+            from.display(),
+            later.display()
+        ))),
+        (None, None) => Err(refused(format!(
+            "there is no backup in {} that has its time as its name: give the path of another one itself",
+            from.display()
+        ))),
     }
-    Ok(found)
 }

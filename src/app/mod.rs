@@ -26,7 +26,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use self::alerting::{Alerting, Sources};
-pub use self::backup::restore;
+pub use self::backup::{Restored, restore};
 use self::connecting::Resuming;
 use self::control::{Control, Socket};
 use self::destinations::Destinations;

@@ -42,7 +42,13 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, Error> {
         // The server that may carry it out has another working folder.
         Command::Backup { folder } => Keep::BackUp { folder: absolute(&folder)? },
         Command::Restore { from } => {
-            let file = app::restore(&config, &from)?;
+            let app::Restored { file, passed_over } = app::restore(&config, &from)?;
+            if let Some(later) = passed_over {
+                eprintln!(
+                    "{} was passed over: by this machine's clock its time is still to come. If it is the one to restore, move the data folder away and give its own path.",
+                    later.display()
+                );
+            }
             say!("{} is restored to {}", file.display(), config.server.data_dir.display());
             return Ok(ExitCode::SUCCESS);
         }

@@ -81,6 +81,43 @@ async fn backups_are_made_when_they_are_due_pruned_and_restored_and_a_restart_ma
 }
 
 #[tokio::test]
+async fn a_backup_of_a_time_to_come_keeps_none_from_being_made_and_is_restored_by_its_path_alone() {
+    const LATER: &str = "20990101T000000000Z.formgate-backup";
+    const OWN: &str = "keep.formgate-backup";
+    let installation = Installation::new("any", true);
+    write(&installation, "[backup]\ndirectory = \"copies\"\nkeep = 1\n");
+    let path = |name: &str| -> PathBuf { installation.folder.path().join(name) };
+    let copy = |name: &str| path("copies").join(name);
+    std::fs::create_dir(path("copies")).expect("a folder");
+    for name in [LATER, OWN] {
+        std::fs::write(copy(name), "no backup").expect("a file");
+    }
+    let mut server = installation.serve().await;
+    let made = |copies: &[String]| copies.len() == 2 && copies[0].as_str() < LATER && copies[1] == OWN;
+    let made = until(&installation, made).await.remove(0);
+    let log = server.terminate().await.err;
+    assert_eq!(log.matches("a time that has not come").count(), 1, "{log}");
+
+    std::fs::write(copy(LATER), "no backup").expect("a file");
+    std::fs::rename(path("data"), path("before")).expect("moved away");
+    let restored = installation.command(&["store", "restore", "copies"]);
+    assert_eq!(restored.code, 0, "{restored:?}");
+    assert!(restored.out.contains(&made) && restored.err.contains(LATER), "{restored:?}");
+
+    std::fs::remove_dir_all(path("data")).expect("removed");
+    std::fs::rename(copy(&made), copy(LATER)).expect("renamed");
+    let refused = installation.command(&["store", "restore", "copies"]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.err.contains("still to come") && refused.err.contains(LATER), "{refused:?}");
+    std::fs::rename(copy(LATER), copy(OWN)).expect("renamed");
+    let refused = installation.command(&["store", "restore", "copies"]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.err.contains("there is no backup in"), "{refused:?}");
+    let restored = installation.command(&["store", "restore", &format!("copies/{OWN}")]);
+    assert_eq!(restored.code, 0, "{restored:?}");
+}
+
+#[tokio::test]
 async fn a_backup_that_fails_is_an_alert_and_the_next_that_works_its_end() {
     let installation = Installation::new("any", true);
     // A file where the folder should be.
