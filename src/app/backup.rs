@@ -7,6 +7,9 @@ use std::io::{self, BufReader, BufWriter};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
 use super::{Error, master_keys};
 use crate::config::{self, Config};
 use crate::crypto::{ArchiveError, Sealer};
@@ -19,6 +22,8 @@ mod periodic;
 use self::dated::{Dated, NAME, SUFFIX, with_suffix};
 pub(super) use self::periodic::{Periodic, Status};
 
+/// The copy's name in the data folder, until it is sealed.
+const PLAIN: &str = "store.backup";
 /// What follows a backup's name while it is being written.
 const HALF: &str = ".half";
 
@@ -26,19 +31,96 @@ fn refused(reason: impl std::fmt::Display) -> Error {
     Error::Control(reason.to_string())
 }
 
-/// Writes a backup into a folder, which is made if it is absent; says where it is. Nobody waits for it.
-///
-/// # Errors
-/// [`Error::Control`] in the words of the operator; nothing is left behind then.
-pub(super) async fn write(
-    store: &Store,
-    sealer: &Sealer,
-    data: &Path,
-    folder: &Path,
-) -> Result<PathBuf, Error> {
-    let lock = lock(data).map_err(refused)?;
-    let lock = lock.ok_or_else(|| refused("a backup is being written already"))?;
-    write_alone(lock, store, sealer, data, folder).await
+/// What backups are made of.
+#[derive(Clone)]
+pub(super) struct Source {
+    store: Store,
+    sealer: Sealer,
+    /// The data folder, where the copy lies until it is sealed.
+    data: PathBuf,
+}
+
+impl Source {
+    pub(super) fn new(config: &Config, store: &Store, sealer: &Sealer) -> Source {
+        Source { store: store.clone(), sealer: sealer.clone(), data: config.server.data_dir.clone() }
+    }
+
+    /// Writes a backup into a folder, which is made if it is absent; says where it is. Nobody waits for it.
+    ///
+    /// # Errors
+    /// [`Error::Control`] in the words of the operator; nothing is left behind then.
+    pub(super) async fn write(&self, folder: &Path) -> Result<PathBuf, Error> {
+        let lock = lock(&self.data).map_err(refused)?;
+        let lock = lock.ok_or_else(|| refused("a backup is being written already"))?;
+        self.write_alone(lock, folder).await
+    }
+
+    /// The same, for whoever has the lock.
+    async fn write_alone(&self, lock: File, folder: &Path) -> Result<PathBuf, Error> {
+        let (source, folder, runtime) = (self.clone(), folder.to_owned(), Handle::current());
+        let (tell, told) = oneshot::channel();
+        // The store copies on when nobody waits any more, so all of it is one piece of work that sees to its own end.
+        tokio::task::spawn_blocking(move || {
+            let written = source.copy_and_seal(lock, &folder, &runtime, || !tell.is_closed());
+            let _nobody_waits = tell.send(written);
+        });
+        told.await.unwrap_or_else(|_panic| Err(refused("the backup crashed")))
+    }
+
+    /// Blocks. What nobody waits for any more is not sealed.
+    fn copy_and_seal(
+        &self,
+        lock: File,
+        folder: &Path,
+        runtime: &Handle,
+        is_awaited: impl Fn() -> bool,
+    ) -> Result<PathBuf, Error> {
+        let plain = Plain { path: self.data.join(PLAIN), _lock: lock };
+        // Left by a process that died here while the store was open.
+        plain.remove().map_err(refused)?;
+        runtime.block_on(self.store.copy_to(plain.path.clone()))?;
+        if !is_awaited() {
+            return Err(refused("nobody waits for the backup any more"));
+        }
+        let written = seal(&self.sealer, &plain.path, folder);
+        plain.remove().map_err(refused)?;
+        written
+    }
+}
+
+/// The copy before it is sealed: what is erased from the store would stay in it. It goes with whoever made it, however
+/// that ends, and before the lock does.
+struct Plain {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Plain {
+    fn remove(&self) -> io::Result<()> {
+        remove(&self.path)?;
+        // SQLite's, beside a copy that did not come to its end.
+        remove(&self.path.with_extension("backup-journal"))
+    }
+}
+
+impl Drop for Plain {
+    fn drop(&mut self) {
+        if let Err(error) = self.remove() {
+            let file = self.path.display();
+            tracing::error!(%file, %error, "a copy of the store cannot be removed: what is erased stays in it");
+        }
+    }
+}
+
+/// Removes the copy that a process left which died before it had sealed it. For whoever has opened the store in this folder.
+pub(super) fn clear(data: &Path) {
+    let path = data.join(PLAIN);
+    // Whoever else has the lock is about to end, and removes it then.
+    if path.exists()
+        && let Ok(Some(lock)) = lock(data)
+    {
+        drop(Plain { path, _lock: lock });
+    }
 }
 
 /// The right to write a backup; `None` if somebody else has it. Two at once would write to one file. Given up when it is
@@ -55,29 +137,6 @@ fn lock(data: &Path) -> io::Result<Option<File>> {
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(error),
     }
-}
-
-async fn write_alone(
-    lock: File,
-    store: &Store,
-    sealer: &Sealer,
-    data: &Path,
-    folder: &Path,
-) -> Result<PathBuf, Error> {
-    let plain = data.join("store.backup");
-    // Left by a process that died here.
-    remove(&plain).map_err(refused)?;
-    let copied = store.copy_to(plain.clone()).await;
-    let (sealer, folder, copy) = (sealer.clone(), folder.to_owned(), plain.clone());
-    let written = match copied {
-        Ok(()) => tokio::task::spawn_blocking(move || seal(&sealer, &copy, &folder))
-            .await
-            .unwrap_or_else(|_panic| Err(refused("the backup crashed"))),
-        Err(error) => Err(error.into()),
-    };
-    remove(&plain).map_err(refused)?;
-    drop(lock);
-    written
 }
 
 fn remove(path: &Path) -> io::Result<()> {
@@ -218,5 +277,48 @@ fn newest(from: &Path) -> Result<Restored, Error> {
             "there is no backup in {} that has its time as its name: give the path of another one itself",
             from.display()
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::crypto::{MasterKey, MasterKeys};
+    use crate::store::Options;
+
+    fn source(data: PathBuf) -> Source {
+        let store = Store::open_embedded(&Options::new(&data)).expect("a store");
+        let sealer = Sealer::new(&MasterKeys::new(MasterKey::generate(), vec![]));
+        Source { store, sealer, data }
+    }
+
+    #[test]
+    fn a_backup_that_nobody_waits_for_any_more_leaves_neither_a_copy_nor_itself() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (source, backups) = (source(folder.path().join("data")), folder.path().join("backups"));
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_time().max_blocking_threads(2).build().expect("a runtime");
+        let ended = runtime.block_on(async {
+            // With the second thread taken the copy is not begun before the backup is given up.
+            let (release, taken) = std::sync::mpsc::channel::<()>();
+            tokio::task::spawn_blocking(move || taken.recv());
+            let given_up = tokio::time::timeout(Duration::ZERO, source.write(&backups)).await;
+            assert!(given_up.is_err(), "{given_up:?}");
+            assert!(lock(&source.data).expect("a file").is_none(), "it still goes on");
+            drop(release);
+            let ended = async {
+                while lock(&source.data).expect("a file").is_none() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(60), ended).await
+        });
+        ended.expect("it ends");
+        assert!(!source.data.join(PLAIN).exists());
+        assert_eq!(std::fs::read_dir(&backups).map_or(0, Iterator::count), 0);
+        // The next one is none the worse for it.
+        assert!(runtime.block_on(source.write(&backups)).expect("a backup").exists());
     }
 }

@@ -26,7 +26,7 @@ use url::Url;
 use super::open::{Opened, open};
 use super::rings::Rings;
 use super::watching::Watching;
-use super::{Error, Keys, StoreKeys, build, connecting, files};
+use super::{Error, Keys, StoreKeys, backup, build, connecting, files};
 use crate::config::Config;
 use crate::connector::connection::Connections;
 use crate::console::Workspaces;
@@ -61,8 +61,8 @@ pub struct Control {
     pub(super) sealer: Sealer,
     /// The key of the audit chain.
     pub(super) chain: Arc<MacKey>,
-    /// The data folder.
-    pub(super) data: PathBuf,
+    /// What backups are made of.
+    pub(super) backups: backup::Source,
     pub(super) keys: Keys,
     /// Connected accounts.
     pub(super) connections: Connections,
@@ -246,12 +246,13 @@ impl Control {
         let keys = Keys::new(store.clone(), sealer.clone());
         let destinations = build::destination_ids(config);
         let workspaces = build::workspaces(config);
+        let backups = backup::Source::new(config, &store, &sealer);
         Ok(Control {
             outbox,
             store,
             sealer,
             chain,
-            data: config.server.data_dir.clone(),
+            backups,
             keys,
             destinations,
             numbers,

@@ -164,6 +164,7 @@ impl App {
         });
         let number_of = |flow: &config::Flow| (flow.id.as_str().to_owned(), flow.number.as_str().to_owned());
         let numbers: HashMap<String, String> = config.flows.iter().map(number_of).collect();
+        let source = backup::Source::new(config, &built.store, &built.sealer);
         let control = Control {
             flows: config.flows.iter().map(control::Known::of).collect(),
             watching: Some(watching.clone()),
@@ -171,7 +172,7 @@ impl App {
             store: built.store.clone(),
             sealer: built.sealer.clone(),
             chain: built.chain,
-            data: config.server.data_dir.clone(),
+            backups: source.clone(),
             keys: Keys::new(built.store.clone(), built.sealer.clone()),
             connections: built.connections.clone(),
             public_url: config.server.public_url.clone(),
@@ -181,11 +182,10 @@ impl App {
             workspaces: build::workspaces(config),
             running: Some(Arc::new(Rings::new(built.flows.clone(), numbers))),
         };
-        let backups = config.backup.as_ref().map(|backup| {
-            let (store, sealer) = (built.store.clone(), built.sealer.clone());
-            let (clock, metrics) = (built.clock.clone(), built.metrics.clone());
-            backup::Periodic::new(backup, &config.server.data_dir, store, sealer, clock, metrics)
-        });
+        let backups = config
+            .backup
+            .as_ref()
+            .map(|backup| backup::Periodic::new(backup, source, built.clock.clone(), built.metrics.clone()));
         let sources = Sources {
             store: built.store.clone(),
             connections: built.connections.clone(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Error, master_keys};
+use super::{Error, backup, master_keys};
 use crate::config::{self, Config};
 use crate::crypto::{MasterKeys, Sealer};
 #[cfg(feature = "faults")]
@@ -29,6 +29,7 @@ pub(super) async fn open(config: &Config, pace: Pace) -> Result<Opened, Error> {
     let config::Store::Redis(redis) = &config.store else {
         let sealer = Sealer::new(&master_keys(&config.server.master_key)?);
         let store = Store::open_embedded(&journal(config))?;
+        backup::clear(&config.server.data_dir);
         return Ok(Opened { store, sealer, clock: Arc::new(SystemClock::new()), tasks: None });
     };
     let sealer = Sealer::new(&common_keys(&config.server.master_key)?);
@@ -36,6 +37,7 @@ pub(super) async fn open(config: &Config, pace: Pace) -> Result<Opened, Error> {
     let pace = quickened(pace);
     let options = SharedOptions { journal: journal(config), redis: options(redis), pace };
     let (store, tasks) = Store::open_shared(options).await?;
+    backup::clear(&config.server.data_dir);
     let clock = Arc::new(tasks.time());
     Ok(Opened { store, sealer, clock, tasks: Some(tasks) })
 }

@@ -3,18 +3,16 @@
 //! What is on disk decides what is due: a process that starts makes no backup while the newest one is young enough, and
 //! makes one at once when none is. It deletes only what has the name of a backup, and only after a new one counts.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::dated::{Dated, prune};
-use super::{lock, write_alone};
+use super::{Source, lock};
 use crate::config;
-use crate::crypto::Sealer;
 use crate::outbox::Clock;
-use crate::store::Store;
 use crate::telemetry::Metrics;
 
 /// How long after a failure it is tried again.
@@ -35,9 +33,7 @@ pub(in crate::app) struct Status {
 
 /// Makes backups at set times.
 pub(in crate::app) struct Periodic {
-    store: Store,
-    sealer: Sealer,
-    data: PathBuf,
+    source: Source,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
     configured: config::Backup,
@@ -47,9 +43,7 @@ pub(in crate::app) struct Periodic {
 impl Periodic {
     pub(in crate::app) fn new(
         configured: &config::Backup,
-        data: &Path,
-        store: Store,
-        sealer: Sealer,
+        source: Source,
         clock: Arc<dyn Clock>,
         metrics: Metrics,
     ) -> Periodic {
@@ -60,8 +54,7 @@ impl Periodic {
             );
         }
         let status = watch::Sender::new(Status { last_ms: clock.now_ms(), failed: None });
-        let (configured, data) = (configured.clone(), data.to_owned());
-        Periodic { store, sealer, data, clock, metrics, configured, status }
+        Periodic { source, clock, metrics, configured: configured.clone(), status }
     }
 
     /// How it stands, now and later.
@@ -131,9 +124,11 @@ impl Periodic {
 
     /// Makes one and deletes what is too many; `None` if somebody else is making one.
     async fn make(&self) -> Result<Option<PathBuf>, String> {
-        let Some(lock) = lock(&self.data).map_err(|error| error.to_string())? else { return Ok(None) };
+        let Some(lock) = lock(&self.source.data).map_err(|error| error.to_string())? else {
+            return Ok(None);
+        };
         let folder = &self.configured.directory;
-        let made = write_alone(lock, &self.store, &self.sealer, &self.data, folder).await;
+        let made = self.source.write_alone(lock, folder).await;
         let file = made.map_err(|error| error.to_string())?;
         prune(folder, self.configured.keep, &file)
             .map_err(|error| format!("{}: {error}", folder.display()))?;

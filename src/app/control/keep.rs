@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use super::super::{backup, rewrap};
+use super::super::rewrap;
 use super::{Control, Told, gone, say};
 use crate::audit;
 use crate::crypto::MacKey;
@@ -70,7 +70,7 @@ impl Control {
             Command::ErasePerson { person } => self.erase_person(&person, tell).await,
             Command::CheckStore => self.check(tell).await,
             Command::BackUp { folder } => {
-                let writing = backup::write(&self.store, &self.sealer, &self.data, &folder);
+                let writing = self.backups.write(&folder);
                 let file = while_telling(tell, "still writing", writing).await.map_err(text)?;
                 say(tell, file.display().to_string()).await
             }

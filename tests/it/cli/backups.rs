@@ -131,3 +131,18 @@ async fn a_backup_that_fails_is_an_alert_and_the_next_that_works_its_end() {
     let _server = installation.serve().await;
     until(&installation, |copies| copies.len() == 1).await;
 }
+
+#[tokio::test]
+async fn a_copy_that_a_killed_backup_left_unsealed_is_gone_as_soon_as_the_store_is_opened() {
+    let installation = Installation::new("any", true);
+    installation.serve().await.terminate().await;
+    let left =
+        ["data/store.backup", "data/store.backup-journal"].map(|name| installation.folder.path().join(name));
+    let leave = || left.iter().for_each(|file| std::fs::write(file, "half a copy").expect("a file"));
+    leave();
+    assert_eq!(installation.command(&["submissions", "list"]).code, 0);
+    assert!(!left.iter().any(|file| file.exists()), "by a command");
+    leave();
+    let _server = installation.serve().await;
+    assert!(!left.iter().any(|file| file.exists()), "by the server");
+}
