@@ -4,13 +4,14 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufReader, BufWriter};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::{Error, master_keys};
+use super::error::chain;
+use super::{Error, disk, master_keys};
 use crate::config::{self, Config};
 use crate::crypto::{ArchiveError, Sealer};
 use crate::fault;
@@ -31,6 +32,10 @@ fn refused(reason: impl std::fmt::Display) -> Error {
     Error::Control(reason.to_string())
 }
 
+fn refused_at(path: &Path, reason: impl std::fmt::Display) -> Error {
+    refused(format!("{}: {reason}", path.display()))
+}
+
 /// What backups are made of.
 #[derive(Clone)]
 pub(super) struct Source {
@@ -38,11 +43,18 @@ pub(super) struct Source {
     sealer: Sealer,
     /// The data folder, where the copy lies until it is sealed.
     data: PathBuf,
+    /// What has to stay free on its disk: acceptance needs it.
+    spare_bytes: u64,
 }
 
 impl Source {
     pub(super) fn new(config: &Config, store: &Store, sealer: &Sealer) -> Source {
-        Source { store: store.clone(), sealer: sealer.clone(), data: config.server.data_dir.clone() }
+        Source {
+            store: store.clone(),
+            sealer: sealer.clone(),
+            data: config.server.data_dir.clone(),
+            spare_bytes: config.alerts.disk_free_bytes,
+        }
     }
 
     /// Writes a backup into a folder, which is made if it is absent; says where it is. Nobody waits for it.
@@ -50,12 +62,16 @@ impl Source {
     /// # Errors
     /// [`Error::Control`] in the words of the operator; nothing is left behind then.
     pub(super) async fn write(&self, folder: &Path) -> Result<PathBuf, Error> {
-        let lock = lock(&self.data).map_err(refused)?;
-        let lock = lock.ok_or_else(|| refused("a backup is being written already"))?;
+        let lock = self.lock()?.ok_or_else(|| refused("a backup is being written already"))?;
         self.write_alone(lock, folder).await
     }
 
-    /// The same, for whoever has the lock.
+    /// The right to write one; `None` if somebody else has it.
+    fn lock(&self) -> Result<Option<File>, Error> {
+        lock(&self.data).map_err(|error| refused_at(&self.data, error))
+    }
+
+    /// Writes one, for whoever has the lock.
     async fn write_alone(&self, lock: File, folder: &Path) -> Result<PathBuf, Error> {
         let (source, folder, runtime) = (self.clone(), folder.to_owned(), Handle::current());
         let (tell, told) = oneshot::channel();
@@ -76,16 +92,50 @@ impl Source {
         is_awaited: impl Fn() -> bool,
     ) -> Result<PathBuf, Error> {
         let plain = Plain { path: self.data.join(PLAIN), _lock: lock };
+        let at_plain = |error: &dyn std::error::Error| refused_at(&plain.path, chain(error));
         // Left by a process that died here while the store was open.
-        plain.remove().map_err(refused)?;
-        runtime.block_on(self.store.copy_to(plain.path.clone()))?;
+        plain.remove().map_err(|error| at_plain(&error))?;
+        clear_folder(folder).map_err(|error| refused_at(folder, error))?;
+        self.check_room(folder)?;
+        runtime.block_on(self.store.copy_to(plain.path.clone())).map_err(|error| at_plain(&error))?;
         if !is_awaited() {
             return Err(refused("nobody waits for the backup any more"));
         }
+        if let Some(fault) = Store::faults_of_copy(&plain.path).map_err(|error| at_plain(&error))?.first() {
+            return Err(refused(format!("the store is damaged: {fault}")));
+        }
         let written = seal(&self.sealer, &plain.path, folder);
-        plain.remove().map_err(refused)?;
+        plain.remove().map_err(|error| at_plain(&error))?;
         written
     }
+
+    /// Refuses a backup that would take what acceptance needs.
+    fn check_room(&self, folder: &Path) -> Result<(), Error> {
+        let measured = || {
+            // On one disk the copy and what is sealed of it are there together for a while.
+            let both = std::fs::metadata(folder)?.dev() == std::fs::metadata(&self.data)?.dev();
+            let needed = Store::bytes_of_copy(&self.data)?.saturating_mul(if both { 2 } else { 1 });
+            Ok((disk::free_bytes(&self.data)?, needed))
+        };
+        let (free, needed) = measured().map_err(|error: io::Error| refused_at(&self.data, error))?;
+        if free >= needed.saturating_add(self.spare_bytes) {
+            return Ok(());
+        }
+        let (free, needed, spare) = (free >> 20, needed.div_ceil(1 << 20), self.spare_bytes >> 20);
+        Err(refused_at(
+            &self.data,
+            format!(
+                "{free} MiB are free, and a backup takes {needed} MiB there besides the {spare} MiB that have to stay free ([alerts] disk_free_mib)"
+            ),
+        ))
+    }
+}
+
+/// Makes the folder of backups if it is absent, and removes what a process left that died.
+fn clear_folder(folder: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    // Nobody else writes one now.
+    with_suffix(folder, &[SUFFIX, HALF].concat())?.iter().try_for_each(|path| remove(path))
 }
 
 /// The copy before it is sealed: what is erased from the store would stay in it. It goes with whoever made it, however
@@ -150,17 +200,7 @@ fn seal(sealer: &Sealer, copy: &Path, folder: &Path) -> Result<PathBuf, Error> {
     let at = jiff::Timestamp::now().strftime(NAME).to_string();
     let not_yet = if fault::is_on("backup.named_early") { "" } else { HALF };
     let (half, whole) = (folder.join(format!("{at}{SUFFIX}{not_yet}")), folder.join(format!("{at}{SUFFIX}")));
-    let sound = |copy: &Path| match Store::faults_of_copy(copy)?.first() {
-        None => Ok(()),
-        Some(fault) => Err(refused(format!("the store is damaged: {fault}"))),
-    };
-    sound(copy)?;
     let write = || {
-        std::fs::create_dir_all(folder)?;
-        // Left by a process that died; nobody else writes one now.
-        for path in with_suffix(folder, &[SUFFIX, HALF].concat())? {
-            remove(&path)?;
-        }
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&half)?;
         let mut to = BufWriter::new(file);
         sealer.seal_archive(BufReader::new(File::open(copy)?), &mut to)?;
@@ -179,7 +219,7 @@ fn seal(sealer: &Sealer, copy: &Path, folder: &Path) -> Result<PathBuf, Error> {
         std::fs::rename(&half, &whole)?;
         File::open(folder)?.sync_all()
     };
-    let in_folder = |error: io::Error| refused(format!("{}: {error}", folder.display()));
+    let in_folder = |error: io::Error| refused_at(folder, error);
     let done = write()
         .map_err(in_folder)
         .and_then(|()| {
@@ -239,7 +279,7 @@ pub fn restore(config: &Config, from: &Path) -> Result<Restored, Error> {
     }
     let sealer = Sealer::new(&master_keys(&config.server.master_key)?);
     let newest = newest(from)?;
-    let named = |reason: &dyn std::fmt::Display| refused(format!("{}: {reason}", newest.file.display()));
+    let named = |reason: &dyn std::fmt::Display| refused_at(&newest.file, reason);
     let mut opened = Ok(());
     let restored = Store::restore_embedded(&config.server.data_dir, &keep, |to| {
         let archive = BufReader::new(File::open(&newest.file)?);
@@ -262,9 +302,8 @@ fn newest(from: &Path) -> Result<Restored, Error> {
     if from.is_file() {
         return Ok(Restored { file: from.to_owned(), passed_over: None });
     }
-    let entries = Dated::read(from, jiff::Timestamp::now().as_millisecond());
-    let Dated { mut past, mut later } =
-        entries.map_err(|error| refused(format!("{}: {error}", from.display())))?;
+    let dated = Dated::read(from, jiff::Timestamp::now().as_millisecond());
+    let Dated { mut past, mut later } = dated.map_err(|error| refused_at(from, error))?;
     let passed_over = later.pop().map(|(_, path)| path);
     match (past.pop(), passed_over) {
         (Some((_, file)), passed_over) => Ok(Restored { file, passed_over }),
@@ -291,7 +330,24 @@ mod tests {
     fn source(data: PathBuf) -> Source {
         let store = Store::open_embedded(&Options::new(&data)).expect("a store");
         let sealer = Sealer::new(&MasterKeys::new(MasterKey::generate(), vec![]));
-        Source { store, sealer, data }
+        Source { store, sealer, data, spare_bytes: 0 }
+    }
+
+    #[test]
+    fn a_backup_needs_room_for_the_file_and_its_log_and_twice_on_one_disk() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let stored = source(folder.path().join("store"));
+        let spare_bytes = (1 << 50) | 1;
+        let source = Source { data: folder.path().to_owned(), spare_bytes, ..stored };
+        for (name, bytes) in [("store.sqlite3", 3 << 20), ("store.sqlite3-wal", 1)] {
+            let file = File::create(folder.path().join(name)).expect("a file");
+            file.set_len(bytes).expect("a size");
+        }
+        let told = source.check_room(folder.path()).expect_err("there is no such disk").to_string();
+        assert!(told.starts_with(&folder.path().display().to_string()), "{told}");
+        assert!(told.contains("a backup takes 7 MiB there besides the 1073741824 MiB"), "{told}");
+        let roomy = Source { spare_bytes: 0, ..source };
+        roomy.check_room(folder.path()).expect("a few mebibytes are free");
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod build;
 mod connecting;
 pub mod control;
 mod destinations;
+mod disk;
 mod error;
 mod files;
 mod keys;

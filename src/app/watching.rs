@@ -13,6 +13,7 @@ use tokio::sync::{Notify, watch};
 
 use super::build::Documents;
 use super::destinations::{Destinations, Served};
+use super::error::chain;
 use crate::catalog::drift::{Drift, Impact};
 use crate::catalog::import::{Definition, Imported, Origin, Taken};
 use crate::catalog::overlay::Overlay;
@@ -295,16 +296,4 @@ fn tell(standing: &mut Standing, flow: &str, reason: String) {
         tracing::warn!(flow.id = flow, reason, "a form cannot be taken over from its tool");
         standing.told = Some(reason);
     }
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

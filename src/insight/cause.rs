@@ -245,7 +245,7 @@ impl Cause {
                 "Look at the disk and the log. Nothing new is acknowledged meanwhile; restart Formgate when the disk is mended. A damaged store has to be restored: stop Formgate, move the data folder away, formgate store restore."
             }
             Self::Backup => {
-                "The log says why. Look at [backup] directory: its space, and who may write. formgate store backup DIRECTORY tries at once."
+                "The log says why. Look at [backup] directory and at data_dir, where the copy lies until it is sealed: their space, and who may write. formgate store backup DIRECTORY tries at once."
             }
             Self::Erasure => {
                 "It is tried again every hour, and at every start. The log says why it fails; mend that. The law gives it a time."

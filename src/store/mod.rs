@@ -286,6 +286,11 @@ impl Store {
         embedded::restore(directory, keep, fill)
     }
 
+    /// How many bytes a copy of the store in this data folder takes at most. Blocks on the disk.
+    pub fn bytes_of_copy(directory: &Path) -> std::io::Result<u64> {
+        embedded::bytes(directory)
+    }
+
     /// What is wrong with a copy; nothing if it is sound. Blocks on the disk.
     pub fn faults_of_copy(path: &Path) -> Result<Vec<String>, Error> {
         embedded::faults(path).map_err(Error::Read)

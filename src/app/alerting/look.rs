@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::super::backup::Status;
 use super::super::connecting;
+use super::super::disk::free_bytes;
 use crate::config::Config;
 use crate::connector::connection::{Connection, Connections, State};
 use crate::endpoint::Flows;
@@ -193,9 +194,8 @@ impl Looking {
     }
 
     fn disk(&self, look: &mut Look) {
-        match rustix::fs::statvfs(&self.data) {
-            Ok(found) => {
-                let free_bytes = found.f_bavail.saturating_mul(found.f_frsize);
+        match free_bytes(&self.data) {
+            Ok(free_bytes) => {
                 self.sources.metrics.set_disk_free(free_bytes);
                 look.signs.push(self.thresholds.disk(Disk { free_bytes }));
             }

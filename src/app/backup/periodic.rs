@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::Source;
 use super::dated::{Dated, prune};
-use super::{Source, lock};
 use crate::config;
 use crate::outbox::Clock;
 use crate::telemetry::Metrics;
@@ -124,9 +124,7 @@ impl Periodic {
 
     /// Makes one and deletes what is too many; `None` if somebody else is making one.
     async fn make(&self) -> Result<Option<PathBuf>, String> {
-        let Some(lock) = lock(&self.source.data).map_err(|error| error.to_string())? else {
-            return Ok(None);
-        };
+        let Some(lock) = self.source.lock().map_err(|error| error.to_string())? else { return Ok(None) };
         let folder = &self.configured.directory;
         let made = self.source.write_alone(lock, folder).await;
         let file = made.map_err(|error| error.to_string())?;

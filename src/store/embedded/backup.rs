@@ -64,6 +64,12 @@ pub(super) fn copy(from: &Path, to: &Path) -> rusqlite::Result<()> {
     copy.close().map_err(|(_, error)| error)
 }
 
+/// What a copy of the store in this folder takes: its file, and what its log may add to that.
+pub(in crate::store) fn bytes(directory: &Path) -> io::Result<u64> {
+    let log = std::fs::metadata(directory.join("store.sqlite3-wal")).map_or(0, |log| log.len());
+    Ok(std::fs::metadata(directory.join("store.sqlite3"))?.len().saturating_add(log))
+}
+
 /// What SQLite finds wrong with a file; nothing if it is sound.
 pub(in crate::store) fn faults(path: &Path) -> rusqlite::Result<Vec<String>> {
     let connection = read_only(path)?;

@@ -44,7 +44,7 @@ pub(in crate::store) use self::journal::{
 pub(in crate::store) use self::range::prefix_end;
 
 pub use self::backup::RestoreError;
-pub(super) use self::backup::{faults, restore};
+pub(super) use self::backup::{bytes, faults, restore};
 pub use self::error::OpenError;
 #[cfg(feature = "faults")]
 pub use self::writer::FaultSwitches;

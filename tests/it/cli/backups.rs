@@ -1,9 +1,10 @@
 //! Backups that the running program makes by itself.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::installation::Installation;
+use super::installation::{Installation, formgate, run};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -125,7 +126,7 @@ async fn a_backup_that_fails_is_an_alert_and_the_next_that_works_its_end() {
     write(&installation, "[backup]\ndirectory = \"copies\"\n");
     let mut server = installation.serve().await;
     let told = installation.sink.alert("The last backup failed").await;
-    assert!(told[0].contains("formgate store backup"), "{told:?}");
+    assert!(told[0].contains("formgate store backup") && told[0].contains("data_dir"), "{told:?}");
     server.terminate().await;
     std::fs::remove_file(installation.folder.path().join("copies")).expect("removed");
     let _server = installation.serve().await;
@@ -145,4 +146,33 @@ async fn a_copy_that_a_killed_backup_left_unsealed_is_gone_as_soon_as_the_store_
     leave();
     let _server = installation.serve().await;
     assert!(!left.iter().any(|file| file.exists()), "by the server");
+}
+
+#[tokio::test]
+async fn a_backup_that_would_take_the_last_room_is_refused_and_one_that_fails_says_why() {
+    let installation = Installation::new("any", true);
+    installation.serve().await.terminate().await;
+    write(&installation, "[backup]\n[alerts]\ndisk_free_mib = 1073741824\n");
+    let refused = installation.command(&["store", "backup", "copies"]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.err.contains(": data: ") && refused.err.contains("MiB are free"), "{refused:?}");
+
+    write(&installation, "");
+    let data = installation.folder.path().join("data");
+    let file = rusqlite::Connection::open(data.join("store.sqlite3")).expect("the file");
+    file.execute_batch("CREATE TABLE filler (x BLOB); INSERT INTO filler VALUES (zeroblob(8000000))")
+        .expect("a large file");
+    drop(file);
+    // A file that may grow no larger is as good as a disk that is full.
+    let limited = "trap '' XFSZ; ulimit -f 4096; exec \"$0\" store backup copies";
+    let mut sh = Command::new("/bin/sh");
+    sh.args(["-c", limited])
+        .arg(formgate().get_program())
+        .env_clear()
+        .current_dir(installation.folder.path());
+    let failed = run(&mut sh);
+    assert_eq!(failed.code, 1, "{failed:?}");
+    let why = "data/store.backup: the store could not be read: disk I/O error";
+    assert!(failed.err.contains(why), "{failed:?}");
+    assert!(copies(&installation).is_empty() && !data.join("store.backup").exists());
 }
