@@ -10,7 +10,7 @@ mod late;
 mod later;
 mod others;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use formgate::store::{
     Batch, Delivery, DeliveryState, Erased, Erasure, Error, Expectation, NewDelivery, Options, Pace, Put,
@@ -19,6 +19,7 @@ use formgate::store::{
 use tempfile::TempDir;
 use tokio::time::sleep;
 
+use crate::pace::Log;
 use fixture::{Node, Redis, emptied, options, pace};
 
 fn key(number: u8) -> [u8; 16] {
@@ -323,6 +324,24 @@ async fn a_node_that_was_never_part_of_an_installation_does_not_start_without_re
     };
     let refused = Store::open_shared(options).await.map(|_| ());
     assert!(matches!(refused, Err(SharedOpenError::NeverJoined(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_node_that_begins_alone_says_why_and_not_at_every_try() {
+    let mut redis = Redis::start().await;
+    let node = Node::join(&redis).await;
+    node.told().await;
+    let folder = node.leave().await;
+    redis.kill();
+    let (log, _logging) = Log::begin();
+    let begun = Instant::now();
+    let node = Node::at(folder, options(&redis, "{formgate}"), pace()).await;
+    // It tries some twenty times a second.
+    let said = "Redis did not do what was asked";
+    node.until("it says so twice", async || log.lines_with(said) >= 2).await;
+    assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
+    redis.restart().await;
+    node.told().await;
 }
 
 #[tokio::test]

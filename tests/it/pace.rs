@@ -39,7 +39,7 @@ pub async fn audited(home: &Home, action: &str) -> usize {
 
 /// What is logged on this thread, on which all of a test's tasks run.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl std::io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -53,7 +53,15 @@ impl std::io::Write for Log {
 }
 
 impl Log {
-    fn lines_with(&self, text: &str) -> usize {
+    /// Until the guard is dropped.
+    pub fn begin() -> (Self, tracing::subscriber::DefaultGuard) {
+        let log = Self::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+        (log, tracing::subscriber::set_default(subscriber))
+    }
+
+    pub fn lines_with(&self, text: &str) -> usize {
         let bytes = self.0.lock().expect("a log").clone();
         String::from_utf8_lossy(&bytes).lines().filter(|line| line.contains(text)).count()
     }
@@ -61,10 +69,7 @@ impl Log {
 
 #[tokio::test]
 async fn an_open_breaker_burns_no_attempt_of_what_waits_and_one_probe_brings_the_destination_back() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
-    let _logging = tracing::subscriber::set_default(subscriber);
+    let (log, _logging) = Log::begin();
     let home = Home::new();
     let destination = home.destination("crm", failing());
     accept(&home, 0..30).await;

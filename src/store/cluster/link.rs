@@ -145,7 +145,8 @@ impl Link {
         self.log(reason);
     }
 
-    fn log(&self, reason: &str) {
+    /// Logs it, unless something was just now.
+    pub(super) fn log(&self, reason: &str) {
         let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
         if logged.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
             *logged = Some(Instant::now());

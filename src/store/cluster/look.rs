@@ -85,7 +85,8 @@ async fn connect(node: &Node, options: &crate::store::redis::Options, looking: &
     }
     match tokio::time::timeout(CONNECT, Redis::open(options)).await {
         Ok(Ok(redis)) => drop(node.redis.set(redis)),
-        Ok(Err(OpenError::OutOfReach(_))) | Err(_) => {}
+        Ok(Err(OpenError::OutOfReach(reason))) => node.link.log(&reason),
+        Err(_elapsed) => node.link.log("it did not answer in time"),
         Ok(Err(error)) => {
             if !std::mem::replace(&mut looking.told_unsafe, true) {
                 tracing::error!(%error, "Redis is there and cannot be used; this node goes on alone");

@@ -3,18 +3,24 @@
 //! All keys are in one slot, so in every topology there is exactly one such server: the one at the address, the one that
 //! the sentinels name, or the one that has the slot. What is asked of it goes over one connection.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, ConnectionInfo, RedisError, Value};
+use tokio::task::JoinSet;
 
 use super::options::{Acknowledge, Options, Topology, addresses, elsewhere};
 use super::{OpenError, Topology as Kind};
 
+/// Within this time all addresses are asked that have to be: silent ones in front must not keep us from one that answers.
+const SPREAD: Duration = Duration::from_secs(1);
 /// How long one server may take to let us in.
 const CONNECT: Duration = Duration::from_secs(2);
 /// How long it may take to say what it is.
 const ASK: Duration = Duration::from_secs(2);
+/// Why a server cannot be used that says nothing.
+const SILENT: &str = "it did not let us in in time";
 /// Why a server cannot be used that is about to be there.
 pub(super) const LOADS: &str = "the server is loading its data";
 /// The first version whose scripts are replicated by their effects and whose refusals have names.
@@ -46,16 +52,25 @@ impl Finder {
         Ok(Self { seeds, topology, key, acknowledges: options.acknowledge != Acknowledge::Journal })
     }
 
-    /// Connects to the primary; the reason of the last failure if there is none to be had.
-    pub(super) async fn find(&self) -> Result<Primary, String> {
+    /// Connects to the primary by the first address that leads there; the reason of the last failure if none does. An address
+    /// is asked when the one before has failed or has had its head start.
+    pub(super) async fn find(self: &Arc<Self>) -> Result<Primary, String> {
         let mut reason = "there is no address".to_owned();
-        for seed in &self.seeds {
-            match self.find_by(seed).await {
-                Ok(primary) => return Ok(primary),
-                Err(error) => reason = error,
+        let head_start = SPREAD.div_f64(self.seeds.len().max(1) as f64);
+        let (mut seeds, mut asked) = (self.seeds.iter().cloned(), JoinSet::new());
+        loop {
+            if let Some(seed) = seeds.next() {
+                let finder = Arc::clone(self);
+                asked.spawn(async move { finder.find_by(&seed).await });
+            }
+            match tokio::time::timeout(head_start, asked.join_next()).await {
+                Ok(None) => return Err(reason),
+                Ok(Some(Ok(Ok(primary)))) => return Ok(primary),
+                Ok(Some(Ok(Err(error)))) => reason = error,
+                Ok(Some(Err(_panic))) => reason = "it could not be asked".to_owned(),
+                Err(_elapsed) => {}
             }
         }
-        Err(reason)
     }
 
     async fn find_by(&self, seed: &ConnectionInfo) -> Result<Primary, String> {
@@ -98,7 +113,7 @@ async fn connect(info: &ConnectionInfo) -> Result<MultiplexedConnection, String>
     let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
     let connecting = client.get_multiplexed_async_connection_with_config(&config);
     let connected = tokio::time::timeout(CONNECT, connecting).await;
-    connected.map_err(|_elapsed| "it did not let us in in time".to_owned())?.map_err(told)
+    connected.map_err(|_elapsed| SILENT.to_owned())?.map_err(told)
 }
 
 async fn ask(connection: &mut MultiplexedConnection, command: &redis::Cmd) -> Result<Value, String> {
@@ -109,7 +124,7 @@ async fn ask(connection: &mut MultiplexedConnection, command: &redis::Cmd) -> Re
 async fn ask_sentinel(seed: &ConnectionInfo, service: &str) -> Result<ConnectionInfo, String> {
     let mut connection = match connect(seed).await {
         Ok(connection) => connection,
-        Err(reason) if seed.redis_settings().password().is_some() => {
+        Err(reason) if reason != SILENT && seed.redis_settings().password().is_some() => {
             // It may know no password although the servers do.
             let open = redis::RedisConnectionInfo::default();
             connect(&seed.clone().set_redis_settings(open)).await.map_err(|_other| reason)?

@@ -1,5 +1,6 @@
 //! Servers as they are in the world: guarded, full, deaf, failing over, wrongly set.
 
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use formgate::store::redis::{Error, OpenError, Options, Redis, Topology};
@@ -202,6 +203,32 @@ async fn sentinels_lead_to_the_new_primary_after_a_failover() {
     let before = rewrites();
     super::rewrites::rewritten(&redis, true).await;
     assert_eq!(rewrites(), before + 1, "the new primary has files of its own");
+}
+
+#[tokio::test]
+async fn addresses_that_say_nothing_do_not_keep_it_from_one_behind_them_that_answers() {
+    // What connects to one waits for ever: nobody takes it from the queue.
+    let silent: Vec<_> = (0..4).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
+    let ports = silent.iter().map(|silent| silent.local_addr().expect("an address").port());
+    let ports: Vec<u16> = ports.collect();
+    let behind = |last: u16| {
+        let urls = ports.iter().copied().chain([last]);
+        urls.map(|port| format!("redis://:secret@127.0.0.1:{port}").into()).collect()
+    };
+    let (servers, primary) = (cluster(1), Server::start());
+    let sentinel = sentinel(&primary);
+    for server in [&servers[0], &primary] {
+        server.run::<()>(&["ACL", "SETUSER", "default", ">secret"]);
+    }
+    let service = "main".to_owned();
+    for (last, topology) in
+        [(servers[0].port, Topology::Cluster), (sentinel.port, Topology::Sentinel { service })]
+    {
+        let options = Options { urls: behind(last), topology, ..options("") };
+        // As long as a node waits for it.
+        let opened = tokio::time::timeout(Duration::from_secs(5), Redis::open(&options)).await;
+        works(&opened.expect("in time").expect("it opens")).await;
+    }
 }
 
 #[tokio::test]
