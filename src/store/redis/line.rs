@@ -25,8 +25,9 @@ const MAX_WAIT: Duration = Duration::from_secs(10);
 /// At most one line in this time is logged about a server that is away.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// What the server may say to a request that was not done because another server has to be asked.
-const MOVED: [&str; 6] = ["READONLY", "LOADING", "MASTERDOWN", "MOVED", "CLUSTERDOWN", "NOREPLICAS"];
+/// What the server may say to a request that was not done because another server has to be asked, or this one later.
+const MOVED: [&str; 8] =
+    ["READONLY", "LOADING", "MASTERDOWN", "MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "NOREPLICAS"];
 
 #[derive(Clone)]
 struct Connected {

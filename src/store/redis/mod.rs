@@ -82,8 +82,10 @@ pub struct Redis {
     line: Arc<Line>,
     confirmer: Arc<Confirmer>,
     prefix: Arc<str>,
-    /// Of the last version; scripts take the prefix of all others from it.
-    key: Arc<str>,
+    /// What scripts declare: the key of the last version, from which they take the prefix of all others, and one that is never
+    /// there. While a cluster moves their slot to another server, Redis refuses a script that declares a key which is not
+    /// there before it begins, and otherwise in the middle, at the first key that it finds to be gone.
+    keys: Arc<[String; 2]>,
     /// Which one leases are of; empty if any will do.
     expected: Arc<str>,
     /// Whether it was told that the log is not to be written anew.
@@ -107,9 +109,10 @@ impl Redis {
         };
         let (line, confirmer) = (Line::new(Arc::clone(&finder)), Arc::new(Confirmer::new(finder, replicas)));
         line.open().await?;
-        let (prefix, key) = (options.prefix.as_str().into(), key.into());
+        let prefix = Arc::from(options.prefix.as_str());
+        let keys = Arc::new([key, format!("{prefix}:never")]);
         let (expected, may_not_rewrite) = (Arc::from(""), Arc::default());
-        let redis = Self { line, confirmer, prefix, key, expected, may_not_rewrite };
+        let redis = Self { line, confirmer, prefix, keys, expected, may_not_rewrite };
         // A store without a name gives nothing out.
         redis.identity().await.map_err(|error| OpenError::OutOfReach(error.to_string()))?;
         Ok(redis)
@@ -123,7 +126,7 @@ impl Redis {
     }
 
     fn call(&self, script: &Script) -> Call {
-        Call::new(script, &self.key)
+        Call::new(script, &self.keys)
     }
 
     async fn run(&self, script: &Script, call: Call) -> Result<redis::Value, Error> {

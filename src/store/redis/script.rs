@@ -65,9 +65,9 @@ pub(super) struct Call {
 }
 
 impl Call {
-    pub(super) fn new(script: &Script, key: &str) -> Self {
+    pub(super) fn new(script: &Script, keys: &[String; 2]) -> Self {
         let mut command = redis::cmd("EVALSHA");
-        command.arg(&*script.hash).arg(1).arg(key);
+        command.arg(&*script.hash).arg(keys.len()).arg(keys);
         Self { command }
     }
 

@@ -247,6 +247,54 @@ async fn in_a_cluster_any_node_leads_to_the_one_that_has_the_slot() {
 }
 
 #[tokio::test]
+async fn while_a_cluster_moves_their_slot_nothing_is_done_by_halves_and_afterwards_all_works_again() {
+    let servers = cluster(2);
+    let slot: u64 = servers[0].run(&["CLUSTER", "KEYSLOT", "{formgate}"]);
+    let (from, to) = if slot < 8_192 { (&servers[0], &servers[1]) } else { (&servers[1], &servers[0]) };
+    let set_slot = |server: &Server, state: &str, other: &Server| {
+        let id: String = other.run(&["CLUSTER", "MYID"]);
+        server.run::<()>(&["CLUSTER", "SETSLOT", &slot.to_string(), state, &id]);
+    };
+    let content = || {
+        let mut keys: Vec<String> = from.run(&["KEYS", "*"]);
+        keys.sort();
+        let dumped = |key: String| (from.run::<Vec<u8>>(&["DUMP", &key]), key);
+        keys.into_iter().map(dumped).collect::<Vec<_>>()
+    };
+    let clustered = Options { topology: Topology::Cluster, ..options(to.url()) };
+    let redis = Redis::open(&clustered).await.expect("it opens");
+    redis.commit(&Batch::at(0).put(Put::new(Table::Setting, "kept", "1"))).await.expect("a commit");
+
+    set_slot(to, "IMPORTING", from);
+    set_slot(from, "MIGRATING", to);
+    // Some of what it writes to is there, some is not there yet, and some is there no more.
+    let batch = Batch::at(0).put(Put::new(Table::Walk, "w", "1")).deliver(delivery(2, 5));
+    for moved in [0, 1, usize::MAX] {
+        for (_, key) in content().iter().take(moved) {
+            from.run::<()>(&["MIGRATE", "127.0.0.1", &to.port.to_string(), key, "0", "5000"]);
+        }
+        let before = content();
+        let refused = loop {
+            match redis.commit(&batch).await {
+                Err(Error::OutOfReach(_)) => tokio::time::sleep(Duration::from_millis(20)).await,
+                other => break other,
+            }
+        };
+        assert!(matches!(refused, Err(Error::Refused(_))), "{refused:?}");
+        assert_eq!(content(), before);
+    }
+    set_slot(to, "NODE", to);
+    set_slot(from, "NODE", to);
+    let begun = Instant::now();
+    while let Err(error) = redis.commit(&batch).await {
+        assert!(begun.elapsed() < Duration::from_secs(30), "{error}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(super::value(&redis, b"kept").await, Some(b"1".to_vec()));
+    works(&redis).await;
+}
+
+#[tokio::test]
 async fn valkey_does_the_same() {
     let Some(program) = valkey() else {
         eprintln!("Valkey is not there; tests/run puts it into target/tools");

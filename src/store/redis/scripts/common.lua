@@ -1,5 +1,5 @@
 -- What all scripts share; put before each of them. KEYS[1] is "<prefix>:ver", and every other key begins as it does, so that
--- one slot holds them all. Numbers are whole and below 2^53, which Lua keeps exactly.
+-- one slot holds them all. KEYS[2] is never written. Numbers are whole and below 2^53, which Lua keeps exactly.
 local p = string.sub(KEYS[1], 1, -4)
 local call = redis.call
 local next_argument = 0
