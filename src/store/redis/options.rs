@@ -34,7 +34,8 @@ pub enum Acknowledge {
 #[derive(Clone)]
 pub struct Options {
     /// `redis://[user:password@]host:port[/number]`, or `rediss://` for TLS: of the server, of sentinels, or of nodes of the
-    /// cluster. User and password are those of all of them; sentinels that know no password are asked without.
+    /// cluster. User and password are those of all of them; sentinels that know no password are asked without, and none for a
+    /// number.
     pub urls: Vec<SecretString>,
     /// How the servers stand to each other.
     pub topology: Topology,

@@ -122,7 +122,9 @@ async fn ask(connection: &mut MultiplexedConnection, command: &redis::Cmd) -> Re
 }
 
 async fn ask_sentinel(seed: &ConnectionInfo, service: &str) -> Result<ConnectionInfo, String> {
-    let mut connection = match connect(seed).await {
+    // It has no numbered databases; the number is that of the primary.
+    let sentinel = seed.clone().set_redis_settings(seed.redis_settings().clone().set_db(0));
+    let mut connection = match connect(&sentinel).await {
         Ok(connection) => connection,
         Err(reason) if reason != SILENT && seed.redis_settings().password().is_some() => {
             // It may know no password although the servers do.

@@ -206,6 +206,26 @@ async fn sentinels_lead_to_the_new_primary_after_a_failover() {
 }
 
 #[tokio::test]
+async fn sentinels_are_asked_with_the_password_if_they_know_it_and_never_for_a_numbered_database() {
+    let primary = Server::start();
+    let sentinel = sentinel(&primary);
+    let user = ["ACL", "SETUSER", "formgate", "on", ">secret", "~*", "&*", "+@all"];
+    primary.run::<()>(&user);
+    for (knows_it, way_in) in [(false, ""), (false, "formgate:secret@"), (true, "formgate:secret@")] {
+        if knows_it {
+            sentinel.run::<()>(&user);
+            sentinel.run::<()>(&["ACL", "SETUSER", "default", "off"]);
+        }
+        let url = format!("redis://{way_in}127.0.0.1:{}/2", sentinel.port);
+        let topology = Topology::Sentinel { service: "main".to_owned() };
+        works(&Redis::open(&Options { topology, ..options(url) }).await.expect("it opens")).await;
+        let databases: String = primary.run(&["INFO", "keyspace"]);
+        assert!(databases.contains("db2:") && !databases.contains("db0:"), "{databases}");
+        primary.run::<()>(&["FLUSHALL"]);
+    }
+}
+
+#[tokio::test]
 async fn addresses_that_say_nothing_do_not_keep_it_from_one_behind_them_that_answers() {
     // What connects to one waits for ever: nobody takes it from the queue.
     let silent: Vec<_> = (0..4).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
