@@ -31,14 +31,18 @@ pub(super) fn traced(trace: &[u8]) -> Option<(i64, &[u8])> {
 /// Whether the key of a record (of a delivery: table 0) names the submission that it belongs to, so that its tombstone is
 /// that of the submission. `common.lua` knows the same keys.
 pub(super) fn is_named_by(submission: &[u8], table: i64, key: &[u8]) -> bool {
+    table == 0 || owner(table, key).is_some_and(|owner| owner == submission)
+}
+
+/// The submission that the key of a record about it names, if it does.
+pub(super) fn owner(table: i64, key: &[u8]) -> Option<&[u8; 16]> {
     let is_of = |named: Table| table == named.number();
     match key.len() {
-        _ if table == 0 => true,
-        24 if is_of(Table::Timeline) => key.ends_with(submission),
-        48 if is_of(Table::Person) => key.ends_with(submission),
-        16 if is_of(Table::File) => key == submission,
-        17.. if is_of(Table::Trace) => key.starts_with(submission),
-        _ => false,
+        24 if is_of(Table::Timeline) => key.last_chunk(),
+        48 if is_of(Table::Person) => key.last_chunk(),
+        16 if is_of(Table::File) => key.first_chunk(),
+        17.. if is_of(Table::Trace) => key.first_chunk(),
+        _ => None,
     }
 }
 

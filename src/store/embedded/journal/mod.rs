@@ -6,6 +6,7 @@
 //!
 //! It knows nothing of a server: when to write what is for the cluster to decide.
 
+mod copies;
 mod everywhere;
 mod page;
 
@@ -188,16 +189,6 @@ impl Statements<'_> {
         self.journal.as_ref().map_or(Ok(Err(Error::Unavailable)), |journal| write(journal).map(Ok))
     }
 
-    /// Writes a record of the shared copy, unless a newer one is here; says whether it did.
-    fn take(&mut self, put: &Put, version: i64) -> rusqlite::Result<bool> {
-        if self.known(put)?.is_some_and(|known| known >= version) {
-            return Ok(false);
-        }
-        let stamp = Stamp { version, pending: false };
-        self.under(stamp, |statements| statements.put_all(std::slice::from_ref(put)))?;
-        Ok(true)
-    }
-
     /// The version of a record that is here.
     pub(super) fn known(&self, put: &Put) -> rusqlite::Result<Option<i64>> {
         let known = self.with_journal(|journal| {
@@ -206,23 +197,6 @@ impl Statements<'_> {
             journal.connection.query_row(sql, key, |row| row.get(0)).optional()
         })?;
         Ok(known.ok().flatten())
-    }
-
-    fn adopt(&mut self, whole: &[Kept]) -> rusqlite::Result<Result<(), Error>> {
-        for kept in whole {
-            match kept {
-                Kept::Record { put, version } => drop(self.take(put, *version)?),
-                Kept::Delivery { delivery, version } => {
-                    let stamp = Stamp { version: *version, pending: false };
-                    if let Err(error) = self.with_journal(|journal| journal.keep(delivery, stamp, false))? {
-                        return Ok(Err(error));
-                    }
-                }
-                // A submission that is there was not deleted.
-                Kept::Gone { .. } => {}
-            }
-        }
-        Ok(Ok(()))
     }
 
     fn pull(&mut self, pulled: &[Pulled], cursor: &[u8]) -> rusqlite::Result<Result<Changed, Error>> {
@@ -293,11 +267,6 @@ impl Embedded {
             batch.preconditions.clear();
         }
         self.writer.write(move |statements| statements.under(stamp, |it| it.apply(&batch))).await
-    }
-
-    /// A submission as the shared copy has it, with everything that belongs to it.
-    pub(in crate::store) async fn journal_adopt(&self, whole: Vec<Kept>) -> Result<(), Error> {
-        self.writer.write(move |statements| statements.adopt(&whole)).await
     }
 
     /// A delivery as it stands now, with records. Only what is known here is changed, if that is said.
