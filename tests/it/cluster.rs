@@ -8,6 +8,7 @@ pub mod fixture;
 mod full;
 mod late;
 mod later;
+mod lost;
 mod others;
 
 use std::time::{Duration, Instant};

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, RwLock, RwLockReadGuard};
 use tokio::time::Instant;
 
 /// Between two lines of the log about it.
@@ -19,6 +19,8 @@ pub(super) struct Link {
     failing_since: Mutex<Option<Instant>>,
     logged: Mutex<Option<Instant>>,
     down: AtomicBool,
+    /// Held while something is leased of what is here alone.
+    leasing: RwLock<()>,
     /// Of which generation the shared copy has everything that is here.
     whole: AtomicU64,
     /// How often something was written here alone, and up to which time of these the shared copy was told.
@@ -46,6 +48,7 @@ impl Link {
             failing_since: Mutex::default(),
             logged: Mutex::default(),
             down: AtomicBool::new(true),
+            leasing: RwLock::default(),
             whole: AtomicU64::new(u64::MAX),
             written: AtomicU64::new(1),
             told: AtomicU64::new(0),
@@ -154,8 +157,16 @@ impl Link {
         }
     }
 
-    /// Redis is asked again. `true` if it was not.
-    pub(super) fn up(&self) -> bool {
+    /// Keeps Redis from being asked again until what is here alone is leased; `None` if it is asked. It would be told that
+    /// nobody has that in hand, by whoever has read it just before, and would lease it a second time.
+    pub(super) async fn lease_alone(&self) -> Option<RwLockReadGuard<'_, ()>> {
+        let leasing = self.leasing.read().await;
+        self.is_down().then_some(leasing)
+    }
+
+    /// Redis is asked again, once nothing is being leased here. `true` if it was not.
+    pub(super) async fn up(&self) -> bool {
+        let _nobody = self.leasing.write().await;
         *self.failing_since.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.down.swap(false, Ordering::AcqRel)
     }
@@ -205,23 +216,25 @@ impl Link {
 mod tests {
     use super::*;
 
-    #[test]
-    fn nobody_waits_any_more_once_it_has_failed_long_enough_and_only_up_ends_that() {
+    #[tokio::test]
+    async fn nobody_waits_any_more_once_it_has_failed_long_enough_and_only_up_ends_that() {
         let patient = Link::new(Duration::from_secs(3_600));
-        assert!(patient.is_down() && patient.up());
+        assert!(patient.is_down() && patient.up().await);
         patient.missed("test");
         assert!(!patient.is_down() && patient.out_for() > Duration::ZERO);
         patient.heard();
         assert_eq!(patient.out_for(), Duration::ZERO, "one answer is enough");
 
         let link = Link::new(Duration::ZERO);
-        assert!(link.up());
+        assert!(link.up().await);
         link.missed("test");
         assert!(link.is_down());
         // An answer to something that was asked before does not bring it back.
         link.heard();
         assert!(link.is_down() && link.out_for() > Duration::ZERO);
-        assert!(link.up() && !link.is_down() && link.out_for() == Duration::ZERO);
+        assert!(link.lease_alone().await.is_some());
+        assert!(link.up().await && !link.is_down() && link.out_for() == Duration::ZERO);
+        assert!(link.lease_alone().await.is_none());
     }
 
     #[test]

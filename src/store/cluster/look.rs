@@ -169,7 +169,7 @@ async fn try_look(
         super::tell::outcomes(node, redis, &identity.to_string())
             .await
             .map_err(|reason| Missed(reason.to_string()))?;
-        if node.link.up() {
+        if node.link.up().await {
             looking.taken_over = false;
             tracing::info!("Redis is within reach");
         }

@@ -198,10 +198,8 @@ impl Node {
             self.held.take(&claimed, From::Shared(generation), version.0, claim.now_ms);
             return Ok(claimed);
         }
-        if !self.link.is_down() {
-            // Perhaps it is only a moment, and others can claim what is due.
-            return Ok(vec![]);
-        }
+        // Otherwise perhaps it is only a moment, and others can claim what is due.
+        let Some(_alone) = self.link.lease_alone().await else { return Ok(vec![]) };
         let (now_ms, stamp) = (claim.now_ms, self.alone());
         let claimed = self.journal.journal_claim(claim, stamp).await?;
         self.held.take(&claimed, From::Journal, stamp.version, now_ms);
