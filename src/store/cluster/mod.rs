@@ -11,6 +11,7 @@
 //! | `link` | whether Redis is asked, and the versions a node gives while it is not |
 //! | `adopt` | takes over what another node stored, before this one says that it is kept |
 //! | `confirm` | has Redis sync what is acknowledged, where the configuration says so |
+//! | `lost` | what a Redis that was emptied must not be believed |
 //! | `look` | watches Redis, takes over what others changed, tells the time |
 //! | `tell` | offers what Redis lacks |
 //! | `whole` | what is done to all that any node has, or not at all |
@@ -27,6 +28,7 @@ mod confirm;
 mod held;
 mod link;
 mod look;
+mod lost;
 mod node;
 mod tell;
 mod time;

@@ -403,11 +403,16 @@ impl Node {
         if !table.is_shared() {
             return self.journal.get(table, key).await;
         }
+        // In this order: what is told meanwhile was perhaps not there before.
+        let told = self.link.is_told();
         let asked = self.read(self.pace.commit, |redis| redis.get(table, key)).await?;
         match asked {
-            Some(record) if self.link.is_told() => Ok(record),
+            Some(record) if told && (record.is_some() || table != Table::Submission) => Ok(record),
             // What is newer here was not told yet, or was lost there.
-            Some(record) => Ok(self.journal.get(table, key).await?.max_by_version(record)),
+            Some(record) => match self.journal.get(table, key).await?.max_by_version(record) {
+                None if table == Table::Submission => self.get_lost(key).await,
+                newest => Ok(newest),
+            },
             None => match self.journal.get(table, key).await? {
                 // Another node may have it. Who is told that there is none gives its delivery up.
                 None if table == Table::Submission => Err(Error::Busy),
