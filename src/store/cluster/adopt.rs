@@ -13,7 +13,8 @@ use crate::store::embedded::Kept;
 use crate::store::erasure::traced;
 use crate::store::redis::{Error as RedisError, Redis};
 use crate::store::{
-    Backend as _, Batch, DeliveryFilter, DeliveryState, Error, Expectation, Put, Record, Scan, Table,
+    Backend as _, Batch, DeliveryFilter, DeliveryState, Error, Expectation, Precondition, Put, Record, Scan,
+    Table,
 };
 
 /// Records and deliveries of one submission: more than any has.
@@ -70,21 +71,29 @@ impl Node {
         Ok(())
     }
 
-    /// Tells, while the shared copy lacks something, what is here of the submissions that a batch begins: whether there is one
-    /// already is a question to the shared copy.
+    /// Tells, while the shared copy lacks something, what is here of the configuration that a batch is about, and of the
+    /// submissions that it begins: whether there is one already is a question to the shared copy.
     pub(super) async fn tell_first(&self, redis: &Redis, batch: &Batch) -> Result<(), RedisError> {
-        let mut asked = batch.preconditions.iter();
-        let begins = asked.any(|it| it.table == Table::Submission && it.expect == Expectation::Absent);
-        if self.link.is_whole() || !begins {
-            return Ok(());
-        }
-        for submission in submissions(batch) {
-            tell::whole(self, redis, submission).await.map_err(|broken| match broken {
-                tell::Broken::Redis(error) => error,
-                broken => RedisError::OutOfReach(broken.to_string()),
-            })?;
-        }
-        Ok(())
+        let told = async {
+            let asked = batch.preconditions.iter();
+            for asked in asked.clone().filter(|it| it.table.is_configuration() && !self.link.is_told()) {
+                let here = self.journal.get(asked.table, &asked.key).await?;
+                let here = here.map(|record| vec![kept(asked.table, asked.key.clone(), record)]);
+                tell::offer(self, redis, here.into_iter().collect(), true).await?;
+            }
+            let begins =
+                |it: &Precondition| it.table == Table::Submission && it.expect == Expectation::Absent;
+            if !self.link.is_whole() && asked.clone().any(begins) {
+                for submission in submissions(batch) {
+                    tell::whole(self, redis, submission).await?;
+                }
+            }
+            Ok::<_, tell::Broken>(())
+        };
+        told.await.map_err(|broken| match broken {
+            tell::Broken::Redis(error) => error,
+            broken => RedisError::OutOfReach(broken.to_string()),
+        })
     }
 
     /// Whether all of a submission is here. A body alone may only have been written again here.

@@ -144,6 +144,9 @@ impl Backend for Cluster {
             if !table.is_shared() {
                 return self.node.journal.scan(table, scan).await;
             }
+            if table.is_configuration() {
+                return self.node.scan_configuration(table, scan).await;
+            }
             match self.node.read(self.node.pace.work, |redis| redis.scan(table, &scan)).await? {
                 Some(records) => Ok(records),
                 None => self.node.journal.scan(table, scan).await,

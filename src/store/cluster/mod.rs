@@ -195,7 +195,13 @@ impl Cluster {
         });
         let (mut looking, telling) = (Looking::default(), watch::Sender::new(Telling::default()));
         // What the program reads first must not be older than what the others have.
-        if !look::look(&node, &mut looking, &telling).await {
+        let is_up = look::look(&node, &mut looking, &telling).await;
+        if let Some(redis) = node.redis.get().filter(|_| is_up) {
+            // Nor may what it makes, if it finds none, replace what this node has.
+            if let Err(broken) = tell::configuration(&node, redis).await {
+                node.link.missed(&broken.to_string());
+            }
+        } else {
             never_joined(&node.journal, "it does not do what it is asked".to_owned()).await?;
             tracing::error!("Redis is out of reach; this node begins alone");
         }

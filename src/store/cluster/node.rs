@@ -404,9 +404,10 @@ impl Node {
             return self.journal.get(table, key).await;
         }
         // In this order: what is told meanwhile was perhaps not there before.
-        let told = self.link.is_told();
+        let (known, told) = (self.link.known(), self.link.is_told());
         let asked = self.read(self.pace.commit, |redis| redis.get(table, key)).await?;
         match asked {
+            Some(None) if told && table.is_configuration() => self.get_unset(table, key, &known).await,
             Some(record) if told && (record.is_some() || table != Table::Submission) => Ok(record),
             // What is newer here was not told yet, or was lost there.
             Some(record) => match self.journal.get(table, key).await?.max_by_version(record) {
@@ -445,7 +446,7 @@ fn just_after(leased: i64) -> i64 {
     leased.saturating_add(1)
 }
 
-trait Newer {
+pub(super) trait Newer {
     fn max_by_version(self, other: Self) -> Self;
 }
 

@@ -112,6 +112,15 @@ pub(super) async fn outcomes(node: &Node, redis: &Redis, known: &str) -> Result<
     tell(node, redis, (&[Kind::Gone, Kind::Ended], What::Lacked), held, || false).await.map(drop)
 }
 
+/// Tells, at a start, what every node has a copy of: the program makes first what it does not find.
+pub(super) async fn configuration(node: &Node, redis: &Redis) -> Result<(), Broken> {
+    if fault::is_on("cluster.tells_nothing") {
+        return Ok(());
+    }
+    let what = if node.link.is_whole() { What::Lacked } else { What::All };
+    tell(node, redis, (&[Kind::Configuration], what), None, || false).await.map(drop)
+}
+
 /// Tells all that was written here alone.
 async fn pending(node: &Node, redis: &Redis) -> Result<(), Broken> {
     for kind in Kind::ALL {
@@ -227,7 +236,12 @@ pub(super) async fn whole(node: &Node, redis: &Redis, submission: [u8; 16]) -> R
 }
 
 /// Offers rows and notes the answers, unless it is known already that they are there; says how many were taken.
-async fn offer(node: &Node, redis: &Redis, items: Vec<Vec<Kept>>, lacked: bool) -> Result<usize, Broken> {
+pub(super) async fn offer(
+    node: &Node,
+    redis: &Redis,
+    items: Vec<Vec<Kept>>,
+    lacked: bool,
+) -> Result<usize, Broken> {
     if items.is_empty() {
         return Ok(0);
     }

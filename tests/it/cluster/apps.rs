@@ -1,5 +1,6 @@
 //! Whole Formgates that share a store, behind a load balancer that sends every request to another one.
 
+mod emptied;
 mod master_key;
 mod rolling;
 

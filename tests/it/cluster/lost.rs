@@ -1,6 +1,6 @@
 //! What a Redis that was emptied is not believed: before anybody has looked, and before it is told.
 
-use formgate::store::{Pace, Table};
+use formgate::store::{Batch, Error, Expectation, Options, Pace, Put, Scan, SharedOptions, Store, Table};
 use tempfile::TempDir;
 use tokio::time::{Duration, Instant, sleep};
 
@@ -17,6 +17,68 @@ async fn join(redis: &Redis) -> Node {
         ..pace()
     };
     Node::at(TempDir::new().expect("a folder"), options(redis, "{formgate}"), seldom).await
+}
+
+/// Sets something that was not set.
+fn setting(name: &str) -> Batch {
+    let batch = Batch::at(0).require(Table::Setting, name, Expectation::Absent);
+    batch.put(Put::new(Table::Setting, name, name))
+}
+
+async fn names(node: &Node, descending: bool, after: Option<&str>, limit: u32) -> String {
+    let scan = Scan { prefix: vec![], after: after.map(|it| it.as_bytes().to_vec()), descending, limit };
+    let found = node.store.scan(Table::Setting, scan).await.expect("a read");
+    found.iter().map(|(key, _)| String::from_utf8_lossy(key)).collect()
+}
+
+#[tokio::test]
+async fn what_is_configured_is_read_as_it_was_from_a_redis_that_has_lost_it_or_is_older() {
+    let redis = Redis::start().await;
+    let (one, two) = (join(&redis).await, join(&redis).await);
+    for name in ["a", "b", "c", "d"] {
+        one.store.commit(setting(name)).await.expect("a commit");
+    }
+    one.told().await;
+    assert_eq!(names(&one, false, None, 9).await, "abcd");
+    // As an old backup, in which what was deleted since still is.
+    let run = |command: &[&str]| redis.run::<()>(command);
+    run(&["COPY", "{formgate}:v:8", "{formgate}:saved-v"]);
+    run(&["COPY", "{formgate}:k:8", "{formgate}:saved-k"]);
+    one.store.commit(Batch::at(0).delete(Table::Setting, "b")).await.expect("a commit");
+    run(&["RENAME", "{formgate}:saved-v", "{formgate}:v:8"]);
+    run(&["RENAME", "{formgate}:saved-k", "{formgate}:k:8"]);
+    run(&["HDEL", "{formgate}:x", "\u{8}b"]);
+    run(&["DEL", "{formgate}:epoch"]);
+    assert_eq!(names(&one, false, None, 9).await, "acd");
+    assert_eq!(names(&one, false, None, 2).await, "ac", "what is passed over leaves no gap");
+    one.told().await;
+    run(&["FLUSHALL"]);
+    assert_eq!(value(&one, Table::Setting, b"a").await.as_deref(), Some(&b"a"[..]));
+    two.store.commit(setting("f")).await.expect("a commit");
+    assert_eq!(names(&one, false, None, 9).await, "acdf", "what others write meanwhile is there, too");
+    assert_eq!(names(&one, false, None, 2).await, "ac");
+    assert_eq!(names(&one, false, Some("c"), 2).await, "df");
+    assert_eq!(names(&one, true, None, 2).await, "fd");
+    assert_eq!(names(&one, true, Some("d"), 2).await, "ca");
+}
+
+#[tokio::test]
+async fn a_condition_on_what_is_configured_is_judged_by_a_redis_that_was_told() {
+    let mut redis = Redis::start().await;
+    let node = Node::join(&redis).await;
+    node.store.commit(setting("a")).await.expect("a commit");
+    node.told().await;
+    let folder = node.leave().await;
+    redis.wipe();
+    redis.restart().await;
+    let journal = Options::new(folder.path());
+    let starting = SharedOptions { journal, redis: options(&redis, "{formgate}"), pace: pace() };
+    // Its tasks do not run yet, as while the program is built.
+    let (store, _tasks) = Store::open_shared(starting).await.expect("it starts");
+    assert_eq!(redis.run::<u64>(&["HLEN", "{formgate}:v:8"]), 1, "told before anything is asked");
+    redis.run::<()>(&["FLUSHALL"]);
+    let again = store.commit(setting("a")).await;
+    assert!(matches!(again, Err(Error::Conflict { index: 0, existing: Some(_) })), "{again:?}");
 }
 
 #[tokio::test]

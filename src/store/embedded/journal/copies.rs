@@ -3,10 +3,12 @@
 //! Invariant: nothing is taken over that is not newer than a tombstone here. It was read from the shared copy a moment ago, and
 //! this journal may have heard since that it was erased; or the shared copy was put back to an old backup.
 
-use rusqlite::{OptionalExtension, params};
+use std::collections::BTreeMap;
 
-use super::super::Embedded;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
 use super::super::statements::{DELIVERIES, Statements};
+use super::super::{Embedded, prefix_end};
 use super::{Journal, Kept, Stamp};
 use crate::store::erasure::owner;
 use crate::store::{Error, Put, Table};
@@ -72,6 +74,24 @@ impl Embedded {
     /// A submission as the shared copy has it, with everything that belongs to it.
     pub(in crate::store) async fn journal_adopt(&self, whole: Vec<Kept>) -> Result<(), Error> {
         self.writer.write(move |statements| statements.adopt(&whole)).await
+    }
+
+    /// The keys of a table that begin so and were deleted, each with the version of that.
+    pub(in crate::store) async fn journal_gone(
+        &self,
+        table: Table,
+        prefix: Vec<u8>,
+    ) -> Result<BTreeMap<Vec<u8>, i64>, Error> {
+        let read = move |connection: &Connection| {
+            let end = prefix_end(&prefix);
+            let below = if end.is_some() { "AND key < ?3" } else { "AND ?3 IS NULL" };
+            let mut statement = connection.prepare(&format!(
+                "SELECT key, shared FROM tombstone WHERE tbl = ?1 AND key >= ?2 {below}"
+            ))?;
+            let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+            statement.query_map(params![table.number(), prefix, end], row)?.collect()
+        };
+        self.readers().read(read).await
     }
 }
 
