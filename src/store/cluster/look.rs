@@ -13,9 +13,9 @@ use super::node::Node;
 use super::raised;
 use super::tell::Telling;
 use crate::fault;
-use crate::store::Backend as _;
-use crate::store::embedded::{CURSOR, OFFERED, PEERS, Pulled};
+use crate::store::embedded::{CURSOR, OFFERED, PEERS, Pulled, SEEN};
 use crate::store::redis::{Change, Identity, OpenError, Redis};
+use crate::store::{AWAY_DAYS, Backend as _, Scan, Table};
 
 /// Between two tries while it is out of reach; longer every time, up to the usual pause.
 const BACKOFF: Duration = Duration::from_millis(50);
@@ -23,6 +23,10 @@ const BACKOFF: Duration = Duration::from_millis(50);
 const CONNECT: Duration = Duration::from_secs(5);
 /// Changes taken over in one step.
 const PAGE: u32 = 500;
+
+/// Between two notes of when Redis was seen.
+const NOTED_EVERY_MS: i64 = 3_600_000;
+const DAY_MS: i64 = 24 * 3_600_000;
 
 /// At so many looks, the clock having been set back, what waits for no schedule is made due: somebody may have begun to write
 /// it before they knew, and write it after the first.
@@ -41,6 +45,10 @@ pub(super) struct Looking {
     bytes: Option<u64>,
     /// Looks at which what came before the clock was set back is made due.
     set_back: u32,
+    /// When Redis was noted to be seen, by its clock; `None` after it was out of reach.
+    seen_ms: Option<i64>,
+    /// For so many days this node was away from a Redis that others have used meanwhile: for too long.
+    pub(super) away_days: Option<i64>,
 }
 
 /// Looks until `stop` becomes true.
@@ -103,6 +111,7 @@ pub(super) async fn look(node: &Node, looking: &mut Looking, telling: &watch::Se
     };
     if let Err(Missed(reason)) = &looked {
         node.link.missed(reason);
+        looking.seen_ms = None;
         outage(node, looking).await;
     }
     if let Ok((single_copy, open)) = node.journal.journal_backlog().await {
@@ -149,6 +158,10 @@ async fn try_look(
 ) -> Result<(), Missed> {
     let asked = Instant::now();
     let server_ms = in_time(node, redis.now_ms()).await?;
+    let seen_ms = match looking.seen_ms {
+        Some(seen_ms) => seen_ms,
+        None => last_seen(node, redis, looking, server_ms).await?,
+    };
     if node.time.measured(server_ms, asked.elapsed()) {
         looking.set_back = LOOKS_AFTER_SET_BACK;
     }
@@ -199,9 +212,35 @@ async fn try_look(
         node.journal.journal_set(PEERS, known.into_bytes()).await?;
     }
     pull(node, redis, looking).await?;
+    // Not at every look: that would be a sync each. It never goes back: a clock that ran wrong says nothing of a node.
+    let is_old = server_ms.saturating_sub(seen_ms) >= NOTED_EVERY_MS;
+    if is_old {
+        node.journal.journal_set(SEEN, server_ms.to_be_bytes().to_vec()).await?;
+    }
+    looking.seen_ms = Some(if is_old { server_ms } else { seen_ms });
     node.try_to_confirm(redis).await;
     node.link.looked();
     Ok(())
+}
+
+/// When Redis was last seen, by this process or an earlier one; long ago if never. A node that was away for longer than it is
+/// remembered what was deleted must not tell what it has: that would come back.
+async fn last_seen(node: &Node, redis: &Redis, looking: &mut Looking, server_ms: i64) -> Result<i64, Missed> {
+    let Some(seen_ms) = node.journal.journal_get(SEEN).await?.and_then(to_number) else { return Ok(0) };
+    let days = server_ms.saturating_sub(seen_ms) / DAY_MS;
+    // In one that has nobody's keys nothing was deleted by anybody.
+    let one = Scan { limit: 1, ..Scan::default() };
+    if days < AWAY_DAYS || in_time(node, redis.scan(Table::Secret, &one)).await?.is_empty() {
+        looking.away_days = None;
+        return Ok(seen_ms);
+    }
+    if looking.away_days.replace(days).is_none() {
+        tracing::error!(
+            days,
+            "this node was away from Redis for too long to tell it anything; it goes on alone until it is started with an empty data folder"
+        );
+    }
+    Err(Missed(format!("this node was away for {days} days")))
 }
 
 /// How a node is named that has told everything.

@@ -49,7 +49,7 @@ use self::tell::Telling;
 pub use self::time::SharedTime;
 use super::embedded::{Embedded, ID, OFFERED, PEERS};
 use super::redis::{Acknowledge, OpenError as RedisOpenError, Options as RedisOptions, Redis};
-use super::{Error, Table};
+use super::{AWAY_DAYS, Error, Table};
 
 /// How patient a node is. The defaults are the promises; tests scale them.
 #[derive(Debug, Clone)]
@@ -120,6 +120,15 @@ pub enum SharedOpenError {
         "Redis is out of reach, and this node has never been part of an installation, so it has no copy of the common keys: {0}"
     )]
     NeverJoined(String),
+    /// What was deleted meanwhile is remembered by nobody any more, and this node would bring it back.
+    #[error(
+        "this node saw Redis {days} days ago, and what was erased is remembered for {kept}: it would bring that back. Start it with an empty data folder; what the old one has can be read with kind = \"embedded\" in [store]: formgate submissions export",
+        kept = AWAY_DAYS
+    )]
+    Away {
+        /// For so long it was away.
+        days: i64,
+    },
     /// The journal could not be read.
     #[error("the journal could not be read: {0}")]
     Read(#[from] Error),
@@ -196,6 +205,9 @@ impl Cluster {
         let (mut looking, telling) = (Looking::default(), watch::Sender::new(Telling::default()));
         // What the program reads first must not be older than what the others have.
         let is_up = look::look(&node, &mut looking, &telling).await;
+        if let Some(days) = looking.away_days {
+            return Err(SharedOpenError::Away { days });
+        }
         if let Some(redis) = node.redis.get().filter(|_| is_up) {
             // Nor may what it makes, if it finds none, replace what this node has.
             if let Err(broken) = tell::configuration(&node, redis).await {

@@ -39,7 +39,7 @@ use super::{
 use crate::fault;
 
 pub(in crate::store) use self::journal::{
-    Answer, CURSOR, ID, Kept, Kind, OFFERED, PEERS, Part, Pulled, Stamp, What,
+    Answer, CURSOR, ID, Kept, Kind, OFFERED, PEERS, Part, Pulled, SEEN, Stamp, What,
 };
 pub(in crate::store) use self::range::prefix_end;
 

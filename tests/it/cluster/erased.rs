@@ -5,7 +5,12 @@ use std::sync::Arc;
 
 use formgate::audit::{self, Event};
 use formgate::crypto::MacKey;
-use formgate::store::{Batch, DeliveryFilter, Error, Expectation, Mac, NewDelivery, Put, Table, trace};
+use formgate::store::{
+    Batch, DeliveryFilter, Error, Expectation, Mac, NewDelivery, Options, Put, SharedOpenError,
+    SharedOptions, Store, Table, trace,
+};
+use tempfile::TempDir;
+use tokio::time::sleep;
 
 use super::fixture::{Node, Redis, emptied, options, pace};
 
@@ -81,6 +86,52 @@ async fn a_node_that_was_away_brings_nothing_back_to_a_redis_that_was_emptied_an
     // And the other way round: first told by the one that was away.
     emptied(&mut redis, &[&one, &two]).await;
     assert!(is_nowhere(&one).await && is_nowhere(&two).await);
+}
+
+/// As if it had not been used for so many days.
+fn rest(folder: &TempDir, days: i64) {
+    let file = rusqlite::Connection::open(folder.path().join("store.sqlite3")).expect("the file");
+    let noted: Vec<u8> = file
+        .query_row("SELECT value FROM node WHERE name = 'seen'", [], |row| row.get(0))
+        .expect("it was noted");
+    let seen_ms = i64::from_be_bytes(noted.try_into().expect("a time")) - days * 24 * 3_600_000;
+    let note = "UPDATE node SET value = ?1 WHERE name = 'seen'";
+    assert_eq!(file.execute(note, [seen_ms.to_be_bytes().to_vec()]).expect("a write"), 1);
+}
+
+#[tokio::test]
+async fn a_node_that_was_away_for_longer_than_anybody_remembers_tells_nothing() {
+    let mut redis = Redis::start().await;
+    let at =
+        async |folder: TempDir, redis: &Redis| Node::at(folder, options(redis, "{formgate}"), pace()).await;
+    let node = Node::join(&redis).await;
+    node.store.commit(Batch::at(0).put(Put::new(Table::Secret, "key", "sealed"))).await.expect("a commit");
+    node.told().await;
+    let folder = node.leave().await;
+    rest(&folder, 34);
+    let folder = at(folder, &redis).await.leave().await;
+    rest(&folder, 36);
+    let refused = async |redis: &Redis| {
+        let journal = Options::new(folder.path());
+        let starting = SharedOptions { journal, redis: options(redis, "{formgate}"), pace: pace() };
+        Store::open_shared(starting).await.map(|_| ())
+    };
+    let away = refused(&redis).await;
+    assert!(matches!(away, Err(SharedOpenError::Away { days: 36 })), "{away:?}");
+    assert!(away.is_err_and(|reason| reason.to_string().contains("empty data folder")));
+    // It starts while Redis is away, and does not find out before it is back.
+    redis.kill();
+    let node = at(folder, &redis).await;
+    redis.restart().await;
+    sleep(pace().look_every * 20).await;
+    assert!(node.store.standing().is_some_and(|standing| !standing.reachable), "it goes on alone");
+    let folder = node.leave().await;
+    // Of an empty one nobody has erased anything.
+    redis.wipe();
+    redis.restart().await;
+    let node = at(folder, &redis).await;
+    node.told().await;
+    assert_eq!(redis.run::<u64>(&["HLEN", "{formgate}:v:7"]), 1);
 }
 
 /// It comes again, as long as it is known that there was one.

@@ -249,6 +249,8 @@ pub(in crate::store) const ID: &str = "id";
 pub(in crate::store) const CURSOR: &str = "cursor";
 /// The nodes that were seen last, each name in a line.
 pub(in crate::store) const PEERS: &str = "peers";
+/// When the shared copy was seen, by its clock, to the hour.
+pub(in crate::store) const SEEN: &str = "seen";
 /// Which shared copy has everything that is here.
 pub(in crate::store) const OFFERED: &str = "offered";
 
