@@ -23,6 +23,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use url::Url;
 
+use super::error::chain;
 use super::open::{Opened, open};
 use super::rings::Rings;
 use super::watching::Watching;
@@ -286,7 +287,7 @@ impl Control {
     }
 
     async fn carry_out(&self, command: Command, tell: &mpsc::Sender<Told>) -> Result<(), String> {
-        let failed = |error: crate::outbox::Error| error.to_string();
+        let failed = |error: crate::outbox::Error| chain(&error);
         match command {
             Command::ListSubmissions { limit, flow, dead } => {
                 let state = dead.then_some(DeliveryState::Dead);
@@ -356,7 +357,7 @@ impl Control {
                         Err(error @ crate::outbox::Error::Unreadable { .. }) => {
                             tell.send(Told::Remark(error.to_string())).await.map_err(|_| gone())?;
                         }
-                        Err(error) => return Err(error.to_string()),
+                        Err(error) => return Err(chain(&error)),
                     }
                 }
                 if export.is_partial() {

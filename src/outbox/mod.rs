@@ -318,7 +318,7 @@ pub fn body_context(id: SubmissionId) -> Vec<u8> {
 
 fn refusal(error: store::Error) -> AcceptError {
     match error {
-        store::Error::Busy => AcceptError::Busy,
+        store::Error::Busy | store::Error::Incomplete => AcceptError::Busy,
         error => {
             tracing::error!(error = &error as &dyn std::error::Error, "a submission could not be stored");
             AcceptError::Unavailable

@@ -297,7 +297,7 @@ async fn do_one(store: &Store, model: &mut Model, now_ms: &mut i64, step: Step) 
                 Ok(Some(record)) if !record.value.is_empty() => record,
                 Ok(_) => return,
                 // Redis is away, and another node has it.
-                Err(Error::Busy) => return,
+                Err(Error::Busy | Error::Incomplete) => return,
                 Err(other) => panic!("{other:?}"),
             };
             let body = model.seal();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+use super::super::error::chain;
 use super::super::rewrap;
 use super::{Control, Told, gone, say};
 use crate::audit;
@@ -235,6 +236,6 @@ pub(super) async fn while_telling<T>(
     }
 }
 
-fn text(error: impl std::fmt::Display) -> String {
-    error.to_string()
+fn text(error: impl std::error::Error) -> String {
+    chain(&error)
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use tokio::sync::mpsc;
 
+use super::super::error::chain;
 use super::keep::while_telling;
 use super::{Control, Told, gone, say};
 use crate::endpoint::token::Token;
@@ -15,7 +16,7 @@ use crate::store::DeliveryState;
 impl Control {
     /// A line for each destination that is configured or has deliveries.
     pub(super) async fn list_destinations(&self, tell: &mpsc::Sender<Told>) -> Result<(), String> {
-        let views = self.outbox.destinations().await.map_err(|error| error.to_string())?;
+        let views = self.outbox.destinations().await.map_err(|error| chain(&error))?;
         let now_ms = SystemClock::new().now_ms();
         let known: BTreeSet<&str> = views.iter().map(|view| view.id.as_str()).collect();
         let unused = self.destinations.iter().filter(|(id, _)| !known.contains(id.as_str()));
@@ -34,7 +35,7 @@ impl Control {
 
     pub(super) async fn pause(&self, id: &DestinationId, tell: &mpsc::Sender<Told>) -> Result<(), String> {
         self.know(id).await?;
-        let paused = self.outbox.pause(id, "cli", None).await.map_err(|error| error.to_string())?;
+        let paused = self.outbox.pause(id, "cli", None).await.map_err(|error| chain(&error))?;
         let line = if paused {
             format!(
                 "{id} is paused: submissions are still taken, and wait until formgate destinations resume {id}"
@@ -47,7 +48,7 @@ impl Control {
 
     pub(super) async fn resume(&self, id: &DestinationId, tell: &mpsc::Sender<Told>) -> Result<(), String> {
         self.know(id).await?;
-        let resumed = self.outbox.resume(id, "cli").await.map_err(|error| error.to_string())?;
+        let resumed = self.outbox.resume(id, "cli").await.map_err(|error| chain(&error))?;
         say(tell, if resumed { format!("{id} is sent to again") } else { format!("{id} is not held") })
             .await?;
         if resumed { self.remark_if_not_running(tell).await } else { Ok(()) }
@@ -75,7 +76,7 @@ impl Control {
         if self.destinations.contains_key(id.as_str()) {
             return Ok(());
         }
-        let views = self.outbox.destinations().await.map_err(|error| error.to_string())?;
+        let views = self.outbox.destinations().await.map_err(|error| chain(&error))?;
         if views.iter().any(|view| view.id == id.as_str()) {
             return Ok(());
         }
@@ -88,7 +89,7 @@ impl Control {
         as_new: bool,
         tell: &mpsc::Sender<Told>,
     ) -> Result<(), String> {
-        let failed = |error: crate::outbox::Error| error.to_string();
+        let failed = |error: crate::outbox::Error| chain(&error);
         let shown = self.outbox.show(id).await.map_err(failed)?;
         let shown = shown.ok_or_else(|| format!("there is no submission {id}"))?;
         let dead = shown.deliveries.iter().filter(|d| d.state == DeliveryState::Dead);
@@ -113,7 +114,7 @@ impl Control {
         as_new: bool,
         tell: &mpsc::Sender<Told>,
     ) -> Result<(), String> {
-        let failed = |error: crate::outbox::Error| error.to_string();
+        let failed = |error: crate::outbox::Error| chain(&error);
         if self.running.is_none() {
             // A server does this at its start.
             for id in self.outbox.unfinished_replays().await.map_err(failed)? {
@@ -142,7 +143,7 @@ impl Control {
 
     /// Ends the replays that are under way, in this process or left by an earlier one.
     pub(super) async fn cancel_replays(&self, tell: &mpsc::Sender<Told>) -> Result<(), String> {
-        let failed = |error: crate::outbox::Error| error.to_string();
+        let failed = |error: crate::outbox::Error| chain(&error);
         let mut cancelled = 0;
         for id in self.outbox.unfinished_replays().await.map_err(failed)? {
             let replay = self.outbox.cancel_replay(id, "cli").await.map_err(failed)?;

@@ -63,19 +63,19 @@ impl Node {
         Ok(here.filter(|_| !is_deleted))
     }
 
-    /// Reads a submission that is neither here nor, as it seemed, there; [`Error::Busy`] if it cannot be said now that nobody
-    /// has it. Who is told that there is none gives its delivery up.
+    /// Reads a submission that is neither here nor, as it seemed, there; [`Error::Incomplete`] if it cannot be said now that
+    /// nobody has it. Who is told that there is none gives its delivery up.
     pub(super) async fn get_lost(&self, submission: &[u8]) -> Result<Option<Record>, Error> {
         // In this order, as above.
         let known = self.link.known();
-        self.until_all_told().await?;
+        self.until_all_told().await.map_err(|_not_now| Error::Incomplete)?;
         let asked = self.read(self.pace.work, |redis| async move {
             match redis.get(Table::Submission, submission).await? {
                 None => is_known(redis, &known).await.map(|()| None),
                 record => Ok(record),
             }
         });
-        asked.await?.ok_or(Error::Busy)
+        asked.await?.ok_or(Error::Incomplete)
     }
 }
 
