@@ -138,6 +138,9 @@ impl Outbox {
 
     /// Does a replay to its end, from where it was left; `told` hears after every step how far it is. It may be dropped at
     /// any time: whoever runs it next goes on. `None` if there is none of this id.
+    ///
+    /// # Errors
+    /// [`store::Error::Incomplete`] while it cannot be seen what all nodes have: a part's end is not the end.
     pub async fn run_replay(&self, id: Uuid, mut told: impl FnMut(&Replay)) -> Result<Option<Replay>, Error> {
         loop {
             match self.step(id).await {
@@ -151,10 +154,7 @@ impl Outbox {
                 Ok(None) => return Ok(None),
                 // Somebody else made this step; it is read anew.
                 Err(Error::Store(store::Error::Conflict { .. })) => {}
-                // Whoever sees a part would take its end for the end.
-                Err(Error::Store(store::Error::Busy | store::Error::Incomplete)) => {
-                    tokio::time::sleep(BUSY_PAUSE).await;
-                }
+                Err(Error::Store(store::Error::Busy)) => tokio::time::sleep(BUSY_PAUSE).await,
                 Err(error) => return Err(error),
             }
         }

@@ -1,6 +1,7 @@
 //! What an operator does to queues: look at destinations, pause and resume them, replay what was given up, revoke tokens.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -9,9 +10,12 @@ use super::keep::while_telling;
 use super::{Control, Told, gone, say};
 use crate::endpoint::token::Token;
 use crate::outbox::{
-    Clock as _, DestinationId, DestinationView, Replay, ReplayFilter, SubmissionId, SystemClock,
+    self, Clock as _, DestinationId, DestinationView, Replay, ReplayFilter, SubmissionId, SystemClock,
 };
-use crate::store::DeliveryState;
+use crate::store::{self, DeliveryState};
+
+/// When it is tried again to see what all nodes have.
+const AGAIN: Duration = Duration::from_secs(1);
 
 impl Control {
     /// A line for each destination that is configured or has deliveries.
@@ -126,8 +130,22 @@ impl Control {
             // What nobody reads in time is left out: the next one says more.
             let _full = tell.try_send(Told::Progress { done: replay.looked_at, of: replay.dead });
         };
-        // With several nodes it waits until all that any of them has can be seen.
-        let replaying = self.outbox.run_replay(begun.id, progress);
+        let replaying = async {
+            let mut waits = false;
+            loop {
+                match self.outbox.run_replay(begun.id, progress).await {
+                    // A server is told when it can be seen.
+                    Err(error @ outbox::Error::Store(store::Error::Incomplete)) if self.running.is_some() => {
+                        if !std::mem::replace(&mut waits, true) {
+                            let remark = format!("it waits: {}", chain(&error));
+                            let _nobody_listens = tell.send(Told::Remark(remark)).await;
+                        }
+                        tokio::time::sleep(AGAIN).await;
+                    }
+                    ended => return ended,
+                }
+            }
+        };
         let ended = while_telling(tell, "still replaying", replaying).await.map_err(failed)?;
         let replay = ended.ok_or_else(|| "the replay is gone from the store".to_owned())?;
         say(tell, format!("{}{}", if replay.cancelled { "cancelled: " } else { "" }, moved(&replay))).await?;

@@ -15,7 +15,7 @@ use formgate::crypto::{MasterKey, PrivateKey, WebhookSecret};
 use formgate::endpoint::Flows;
 use formgate::flow::compile::{Settings, compile};
 use formgate::form::Form;
-use formgate::outbox::{DestinationId, Filter, Outbox};
+use formgate::outbox::{DestinationId, Filter, Outbox, ReplayFilter};
 use formgate::player::document::Document;
 use formgate::player::strategy::{Played, Truthful, play};
 use formgate::player::transport::{self, HttpTransport, Response, Transport};
@@ -306,6 +306,37 @@ async fn what_a_dead_node_had_accepted_the_others_deliver() {
     home.inbox.fail_next(0, formgate::server::StatusCode::OK);
     home.until("the other delivers it", async || home.inbox.counts().taken == 1).await;
     two.end().await;
+}
+
+#[tokio::test]
+async fn a_replay_by_filter_waits_until_all_can_be_seen_and_where_nobody_can_wait_it_says_why() {
+    let mut home = Home::new().await;
+    let (one, two) = (home.node("one").await, home.node("two").await);
+    home.inbox.fail_next(1, formgate::server::StatusCode::UNPROCESSABLE_ENTITY);
+    walk(&mut home.phone(&[&two], "Ada"), "Ada").await;
+    let dead = async |node: &Running| {
+        let listed = node.outbox.list(&Filter::default(), None, 9).await.expect("a list").items;
+        let mut deliveries = listed.iter().flat_map(|item| &item.deliveries);
+        deliveries.any(|delivery| delivery.dead_reason.is_some())
+    };
+    home.until("it is given up", async || dead(&one).await).await;
+    let replay = || Command::ReplayDead { filter: ReplayFilter::default(), as_new: false };
+    home.redis.kill();
+    let told = Mutex::new(vec![]);
+    let replaying = run(&one.config, replay(), |line| told.lock().expect("no panic").push(line));
+    let waits = |told: &Told| matches!(told, Told::Remark(why) if why.contains("Redis is out of reach"));
+    let restarting = async {
+        home.until("it waits", async || told.lock().expect("no panic").iter().any(waits)).await;
+        home.redis.restart().await;
+    };
+    let (replayed, ()) = tokio::join!(replaying, restarting);
+    replayed.unwrap_or_else(|error| panic!("{error}"));
+    home.until("it is delivered", async || home.inbox.counts().taken == 1).await;
+    one.end().await;
+    home.redis.kill();
+    let config = home.config("one", "private_keys = [\"file:shop.pem\"]");
+    let refused = run(&config, replay(), |_| {}).await.map_err(|error| error.to_string());
+    assert!(refused.as_ref().is_err_and(|why| why.contains("Redis is out of reach")), "{refused:?}");
 }
 
 #[tokio::test]
