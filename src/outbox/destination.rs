@@ -81,7 +81,7 @@ impl std::fmt::Display for Grade {
 /// The class of a delivery that is there now, and may have been there before: the destination cannot be asked.
 pub(super) const MAYBE_TWICE: &str = "maybe_twice";
 /// The class of a delivery that the destination's condition keeps back.
-const SKIPPED: &str = "skipped";
+pub(super) const SKIPPED: &str = "skipped";
 
 impl Outcome {
     /// Delivered with this status.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::By;
+use crate::outbox::destination::SKIPPED;
 use crate::outbox::history::Attempt;
 use crate::outbox::query::DeliveryView;
 use crate::store::{DeliveryState, Put, Rewrite, Table};
@@ -80,7 +81,9 @@ impl Job {
     pub(super) fn count(&mut self, deliveries: &[DeliveryView], files: u64) {
         self.erased += 1;
         for delivery in deliveries {
-            let counts = if delivery.state == DeliveryState::Delivered {
+            let counts = if is_kept_back(delivery) {
+                continue;
+            } else if delivery.state == DeliveryState::Delivered {
                 &mut self.gone_to
             } else if may_have(delivery, files) {
                 &mut self.maybe_gone_to
@@ -138,6 +141,12 @@ impl Job {
     }
 }
 
+/// Whether the destination's condition has kept a delivery back: then it is done, and nothing was sent.
+fn is_kept_back(delivery: &DeliveryView) -> bool {
+    let last = delivery.attempts.last();
+    delivery.state == DeliveryState::Delivered && last.is_some_and(|attempt| attempt.class == SKIPPED)
+}
+
 /// Whether a destination that has not confirmed a delivery, of a submission with so many files, may have something of it.
 fn may_have(delivery: &DeliveryView, files: u64) -> bool {
     // Files can go ahead, so that they are there also where it is clear that the submission itself is not.
@@ -175,9 +184,9 @@ mod tests {
     use super::*;
     use crate::outbox::ids::DeliveryKey;
 
-    #[test]
-    fn a_destination_may_have_what_an_attempt_may_have_left_there_and_nothing_else() {
-        let tried = |class: &str, status| DeliveryView {
+    /// A delivery that is dead after this attempt.
+    fn tried(class: &str, status: Option<u16>) -> DeliveryView {
+        DeliveryView {
             key: DeliveryKey::from_bytes([1; 16]),
             destination: "crm".to_owned(),
             state: DeliveryState::Dead,
@@ -185,7 +194,20 @@ mod tests {
             attempt: 1,
             attempts: vec![Attempt { number: 1, at_ms: 0, took_ms: 1, class: class.into(), status }],
             dead_reason: None,
-        };
+        }
+    }
+
+    #[test]
+    fn what_a_condition_has_kept_back_has_gone_nowhere() {
+        let delivered = |class| DeliveryView { state: DeliveryState::Delivered, ..tried(class, None) };
+        let mut job = Job::begin(By::Phone, [7; 32], "cli", 5);
+        job.count(&[delivered(SKIPPED), delivered("delivered")], 0);
+        let erased = job.done(true, Rewrite::Done);
+        assert_eq!((erased.gone_to.get("crm"), erased.maybe_gone_to.len()), (Some(&1), 0));
+    }
+
+    #[test]
+    fn a_destination_may_have_what_an_attempt_may_have_left_there_and_nothing_else() {
         for (class, status) in [("connect", None), ("mapping", None), ("status", Some(429))] {
             assert!(!may_have(&tried(class, status), 0), "{class}");
         }
