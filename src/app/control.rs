@@ -287,14 +287,13 @@ impl Control {
     }
 
     async fn carry_out(&self, command: Command, tell: &mpsc::Sender<Told>) -> Result<(), String> {
-        let failed = |error: crate::outbox::Error| chain(&error);
         match command {
             Command::ListSubmissions { limit, flow, dead } => {
                 let state = dead.then_some(DeliveryState::Dead);
                 let filter = Filter { flow_id: flow, state, since_ms: None };
                 let (mut after, mut left) = (None, limit);
                 while left > 0 {
-                    let page = self.outbox.list(&filter, after, left.min(200)).await.map_err(failed)?;
+                    let page = self.outbox.list(&filter, after, left.min(200)).await.map_err(text)?;
                     for listed in &page.items {
                         let at = jiff::Timestamp::from_millisecond(listed.accepted_at_ms).unwrap_or_default();
                         let states: Vec<String> = listed.deliveries.iter().map(state_of).collect();
@@ -309,12 +308,11 @@ impl Control {
                 }
             }
             Command::ShowSubmission { id } => {
-                let shown = self.outbox.show(id).await.map_err(failed)?;
+                let shown = self.outbox.show(id).await.map_err(text)?;
                 let shown = shown.ok_or_else(|| format!("there is no submission {id}"))?;
-                let json =
-                    serde_json::to_string_pretty(&shown.submission).map_err(|error| error.to_string())?;
+                let json = serde_json::to_string_pretty(&shown.submission).map_err(text)?;
                 say(tell, json).await?;
-                if let Some(at_ms) = self.outbox.confirmed_ms(id).await.map_err(|error| error.to_string())? {
+                if let Some(at_ms) = self.outbox.confirmed_ms(id).await.map_err(text)? {
                     let at = jiff::Timestamp::from_millisecond(at_ms).unwrap_or_default();
                     say(tell, format!("confirmed by Meta's webhook at {at:.0}")).await?;
                 }
@@ -349,15 +347,14 @@ impl Control {
                 loop {
                     match export.next().await {
                         Ok(Some(submission)) => {
-                            say(tell, serde_json::to_string(&submission).map_err(|error| error.to_string())?)
-                                .await?;
+                            say(tell, serde_json::to_string(&submission).map_err(text)?).await?;
                         }
                         Ok(None) => break,
                         // One that cannot be read must not hide those behind it.
                         Err(error @ crate::outbox::Error::Unreadable { .. }) => {
                             tell.send(Told::Remark(error.to_string())).await.map_err(|_| gone())?;
                         }
-                        Err(error) => return Err(chain(&error)),
+                        Err(error) => return Err(text(error)),
                     }
                 }
                 if export.is_partial() {
@@ -373,7 +370,7 @@ impl Control {
                     let keys = match ring {
                         Some(ring) => ring.keys(),
                         None => {
-                            kept = self.keys.list(number).await.map_err(|error| error.to_string())?;
+                            kept = self.keys.list(number).await.map_err(text)?;
                             &kept
                         }
                     };
@@ -403,11 +400,11 @@ impl Control {
             }
             Some(None) => {}
         }
-        self.keys.make(number, "cli", &SystemClock::new()).await.map_err(|error| error.to_string())?;
-        let keys = self.keys.list(number).await.map_err(|error| error.to_string())?;
+        self.keys.make(number, "cli", &SystemClock::new()).await.map_err(text)?;
+        let keys = self.keys.list(number).await.map_err(text)?;
         let newest = keys.first().map(PrivateKey::public_pem).unwrap_or_default();
         if let Some(rings) = &self.running {
-            rings.renew(number, &self.keys).await.map_err(|error| error.to_string())?;
+            rings.renew(number, &self.keys).await.map_err(text)?;
         }
         say(tell, newest.trim_end().to_owned()).await?;
         let remark = if self.running.is_some() {
@@ -421,6 +418,10 @@ impl Control {
 
 async fn say(tell: &mpsc::Sender<Told>, line: String) -> Result<(), String> {
     tell.send(Told::Line(line)).await.map_err(|_| gone())
+}
+
+fn text(error: impl std::error::Error) -> String {
+    chain(&error)
 }
 
 fn gone() -> String {

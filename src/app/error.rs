@@ -89,14 +89,29 @@ pub enum Error {
     },
 }
 
-/// An error with its causes.
+/// An error with its causes, each once: some tell their cause themselves.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
+        let told = cause.to_string();
+        if !text.ends_with(&told) {
+            text.push_str(": ");
+            text.push_str(&told);
+        }
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once_whoever_tells_it() {
+        let wanted = "the store refused: the store has stopped";
+        assert_eq!(chain(&outbox::Error::Store(store::Error::Unavailable)), wanted);
+        assert_eq!(chain(&Error::Store(store::Error::Unavailable)), wanted);
+    }
 }

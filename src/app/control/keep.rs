@@ -7,9 +7,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use super::super::error::chain;
 use super::super::rewrap;
-use super::{Control, Told, gone, say};
+use super::{Control, Told, gone, say, text};
 use crate::audit;
 use crate::crypto::MacKey;
 use crate::outbox::{self, Clock as _, Person, SystemClock};
@@ -234,8 +233,4 @@ pub(super) async fn while_telling<T>(
             }
         }
     }
-}
-
-fn text(error: impl std::error::Error) -> String {
-    chain(&error)
 }

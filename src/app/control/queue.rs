@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::super::error::chain;
 use super::keep::while_telling;
-use super::{Control, Told, gone, say};
+use super::{Control, Told, gone, say, text};
 use crate::endpoint::token::Token;
 use crate::outbox::{
     self, Clock as _, DestinationId, DestinationView, Replay, ReplayFilter, SubmissionId, SystemClock,
@@ -20,7 +19,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 impl Control {
     /// A line for each destination that is configured or has deliveries.
     pub(super) async fn list_destinations(&self, tell: &mpsc::Sender<Told>) -> Result<(), String> {
-        let views = self.outbox.destinations().await.map_err(|error| chain(&error))?;
+        let views = self.outbox.destinations().await.map_err(text)?;
         let now_ms = SystemClock::new().now_ms();
         let known: BTreeSet<&str> = views.iter().map(|view| view.id.as_str()).collect();
         let unused = self.destinations.iter().filter(|(id, _)| !known.contains(id.as_str()));
@@ -39,7 +38,7 @@ impl Control {
 
     pub(super) async fn pause(&self, id: &DestinationId, tell: &mpsc::Sender<Told>) -> Result<(), String> {
         self.know(id).await?;
-        let paused = self.outbox.pause(id, "cli", None).await.map_err(|error| chain(&error))?;
+        let paused = self.outbox.pause(id, "cli", None).await.map_err(text)?;
         let line = if paused {
             format!(
                 "{id} is paused: submissions are still taken, and wait until formgate destinations resume {id}"
@@ -52,7 +51,7 @@ impl Control {
 
     pub(super) async fn resume(&self, id: &DestinationId, tell: &mpsc::Sender<Told>) -> Result<(), String> {
         self.know(id).await?;
-        let resumed = self.outbox.resume(id, "cli").await.map_err(|error| chain(&error))?;
+        let resumed = self.outbox.resume(id, "cli").await.map_err(text)?;
         say(tell, if resumed { format!("{id} is sent to again") } else { format!("{id} is not held") })
             .await?;
         if resumed { self.remark_if_not_running(tell).await } else { Ok(()) }
@@ -80,7 +79,7 @@ impl Control {
         if self.destinations.contains_key(id.as_str()) {
             return Ok(());
         }
-        let views = self.outbox.destinations().await.map_err(|error| chain(&error))?;
+        let views = self.outbox.destinations().await.map_err(text)?;
         if views.iter().any(|view| view.id == id.as_str()) {
             return Ok(());
         }
@@ -93,16 +92,15 @@ impl Control {
         as_new: bool,
         tell: &mpsc::Sender<Told>,
     ) -> Result<(), String> {
-        let failed = |error: crate::outbox::Error| chain(&error);
-        let shown = self.outbox.show(id).await.map_err(failed)?;
+        let shown = self.outbox.show(id).await.map_err(text)?;
         let shown = shown.ok_or_else(|| format!("there is no submission {id}"))?;
         let dead = shown.deliveries.iter().filter(|d| d.state == DeliveryState::Dead);
         let mut count = 0;
         for delivery in dead {
             if as_new {
-                self.outbox.replay_as_new(delivery.key, "cli").await.map_err(failed)?;
+                self.outbox.replay_as_new(delivery.key, "cli").await.map_err(text)?;
             } else {
-                self.outbox.replay(delivery.key, "cli").await.map_err(failed)?;
+                self.outbox.replay(delivery.key, "cli").await.map_err(text)?;
             }
             count += 1;
         }
@@ -118,14 +116,13 @@ impl Control {
         as_new: bool,
         tell: &mpsc::Sender<Told>,
     ) -> Result<(), String> {
-        let failed = |error: crate::outbox::Error| chain(&error);
         if self.running.is_none() {
             // A server does this at its start.
-            for id in self.outbox.unfinished_replays().await.map_err(failed)? {
-                self.outbox.run_replay(id, |_| {}).await.map_err(failed)?;
+            for id in self.outbox.unfinished_replays().await.map_err(text)? {
+                self.outbox.run_replay(id, |_| {}).await.map_err(text)?;
             }
         }
-        let begun = self.outbox.begin_replay(filter, as_new, "cli").await.map_err(failed)?;
+        let begun = self.outbox.begin_replay(filter, as_new, "cli").await.map_err(text)?;
         let progress = |replay: &Replay| {
             // What nobody reads in time is left out: the next one says more.
             let _full = tell.try_send(Told::Progress { done: replay.looked_at, of: replay.dead });
@@ -137,7 +134,7 @@ impl Control {
                     // A server is told when it can be seen.
                     Err(error @ outbox::Error::Store(store::Error::Incomplete)) if self.running.is_some() => {
                         if !std::mem::replace(&mut waits, true) {
-                            let remark = format!("it waits: {}", chain(&error));
+                            let remark = format!("it waits: {}", text(error));
                             let _nobody_listens = tell.send(Told::Remark(remark)).await;
                         }
                         tokio::time::sleep(AGAIN).await;
@@ -146,7 +143,7 @@ impl Control {
                 }
             }
         };
-        let ended = while_telling(tell, "still replaying", replaying).await.map_err(failed)?;
+        let ended = while_telling(tell, "still replaying", replaying).await.map_err(text)?;
         let replay = ended.ok_or_else(|| "the replay is gone from the store".to_owned())?;
         say(tell, format!("{}{}", if replay.cancelled { "cancelled: " } else { "" }, moved(&replay))).await?;
         if replay.unreadable > 0 {
@@ -161,10 +158,9 @@ impl Control {
 
     /// Ends the replays that are under way, in this process or left by an earlier one.
     pub(super) async fn cancel_replays(&self, tell: &mpsc::Sender<Told>) -> Result<(), String> {
-        let failed = |error: crate::outbox::Error| chain(&error);
         let mut cancelled = 0;
-        for id in self.outbox.unfinished_replays().await.map_err(failed)? {
-            let replay = self.outbox.cancel_replay(id, "cli").await.map_err(failed)?;
+        for id in self.outbox.unfinished_replays().await.map_err(text)? {
+            let replay = self.outbox.cancel_replay(id, "cli").await.map_err(text)?;
             // One may have come to its end just now.
             if let Some(replay) = replay.filter(|replay| replay.cancelled) {
                 say(

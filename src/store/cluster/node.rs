@@ -404,17 +404,18 @@ impl Node {
             return self.journal.get(table, key).await;
         }
         // In this order: what is told meanwhile was perhaps not there before.
-        let (known, told) = (self.link.known(), self.link.is_told());
+        let known = table.is_configuration().then(|| self.link.known());
+        let told = self.link.is_told();
         let asked = self.read(self.pace.commit, |redis| redis.get(table, key)).await?;
-        match asked {
-            Some(None) if told && table.is_configuration() => self.get_unset(table, key, &known).await,
-            Some(record) if told && (record.is_some() || table != Table::Submission) => Ok(record),
+        match (asked, known) {
+            (Some(None), Some(known)) if told => self.get_unset(table, key, &known).await,
+            (Some(record), _) if told && (record.is_some() || table != Table::Submission) => Ok(record),
             // What is newer here was not told yet, or was lost there.
-            Some(record) => match self.journal.get(table, key).await?.max_by_version(record) {
+            (Some(record), _) => match self.journal.get(table, key).await?.max_by_version(record) {
                 None if table == Table::Submission => self.get_lost(key).await,
                 newest => Ok(newest),
             },
-            None => match self.journal.get(table, key).await? {
+            (None, _) => match self.journal.get(table, key).await? {
                 // Another node may have it. Who is told that there is none gives its delivery up.
                 None if table == Table::Submission => Err(Error::Busy),
                 record => Ok(record),

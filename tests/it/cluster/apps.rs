@@ -337,6 +337,11 @@ async fn a_replay_by_filter_waits_until_all_can_be_seen_and_where_nobody_can_wai
     let config = home.config("one", "private_keys = [\"file:shop.pem\"]");
     let refused = run(&config, replay(), |_| {}).await.map_err(|error| error.to_string());
     assert!(refused.as_ref().is_err_and(|why| why.contains("Redis is out of reach")), "{refused:?}");
+    let mut told = vec![];
+    let export = Command::ExportSubmissions { flow: None };
+    run(&config, export, |line| told.push(line)).await.unwrap_or_else(|error| panic!("{error}"));
+    let is_partial = |told: &Told| matches!(told, Told::Remark(why) if why.contains("perhaps not all"));
+    assert!(told.iter().any(is_partial), "{told:?}");
 }
 
 #[tokio::test]

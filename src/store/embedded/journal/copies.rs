@@ -130,6 +130,11 @@ mod tests {
         records.chain([Kept::Delivery { delivery, version }]).collect()
     }
 
+    fn journal(folder: &tempfile::TempDir) -> Embedded {
+        let options = Options { journal: true, ..Options::new(folder.path()) };
+        Embedded::open(&options).expect("it opens")
+    }
+
     async fn rows(journal: &Embedded) -> usize {
         let kept = journal.journal_whole(ID).await.expect("a read").len();
         kept + usize::from(journal.get(Table::Reply, &[9; 32]).await.expect("a read").is_some())
@@ -138,9 +143,7 @@ mod tests {
     #[tokio::test]
     async fn what_was_erased_between_its_reading_and_its_writing_is_not_taken_over() {
         let folder = tempfile::TempDir::new().expect("a folder");
-        let mut options = Options::new(folder.path());
-        options.journal = true;
-        let journal = Embedded::open(&options).expect("it opens");
+        let journal = journal(&folder);
         let gone = |table: i64, key: &[u8]| Pulled::Gone(table, key.to_vec(), 5);
         let erased = vec![gone(Table::Submission.number(), &ID), gone(Table::Reply.number(), &[9; 32])];
         journal.journal_pull(erased, vec![]).await.expect("a write");
@@ -160,9 +163,7 @@ mod tests {
     #[tokio::test]
     async fn what_an_old_backup_of_the_shared_copy_has_does_not_come_back() {
         let folder = tempfile::TempDir::new().expect("a folder");
-        let mut options = Options::new(folder.path());
-        options.journal = true;
-        let journal = Embedded::open(&options).expect("it opens");
+        let journal = journal(&folder);
         let put = || Put::new(Table::Setting, "a", "1");
         let pull = async |pulled| journal.journal_pull(vec![pulled], vec![]).await.expect("a write");
         pull(Pulled::Put(put(), 4)).await;
